@@ -1,0 +1,1 @@
+"""Exact quantities of the theory, in NumPy and SciPy: nats, no torch."""
