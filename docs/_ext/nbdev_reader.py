@@ -1,0 +1,133 @@
+"""Read nbdev notebooks for MyST-NB: directives are interpreted, never shown.
+
+* ``#| hide`` / ``#| default_exp`` cells and magic-only cells are dropped;
+* other ``#|`` lines are stripped; ``echo: false`` / ``output: false`` / ``code-fold: true``
+  become MyST-NB tags;
+* YAML front matter in a raw cell is dropped (its ``title`` becomes the page title if there is no H1);
+* ipywidgets views are dropped (they would need JavaScript from a CDN), figures beside them stay;
+* figures get a text alternative: the title printed on them, else the heading above;
+* `` `name` `` in Markdown links to the API page of an exported symbol.
+"""
+from __future__ import annotations
+
+import re
+from functools import cache
+from html import unescape
+
+import nbformat
+import yaml
+
+_DIRECTIVE = re.compile(r"^\s*#\s*\|\s*(?P<key>[\w-]+)\s*:?\s*(?P<arg>.*?)\s*$")
+_MAGIC = re.compile(r"^\s*%")
+_FRONT = re.compile(r"\A---\s*\n(.*?)\n---\s*\Z", re.S)
+_TICKS = re.compile(r"(?<![`{}\w])`([A-Za-z_][\w.]*)(?:\(\))?`(?!`)")
+_HEADING = re.compile(r"^#+\s+(.*?)\s*$", re.M)
+_SVG_TEXT = re.compile(r"<!-- (.*?) -->")
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_IMAGES = ("image/svg+xml", "image/png", "image/jpeg")
+_DROP = {"hide", "default_exp", "default_cls_lvl"}
+_TAGS = {("echo", "false"): "remove-input", ("output", "false"): "remove-output", ("code-fold", "true"): "hide-input"}
+
+
+def split_directives(source: str) -> tuple[dict[str, str], str]:
+    """Split the leading ``#|`` lines of a code cell from its code."""
+    lines, found = source.splitlines(), {}
+    while lines and (match := _DIRECTIVE.match(lines[0])):
+        found[match["key"]] = match["arg"].lower()
+        lines.pop(0)
+    code = "\n".join(line for line in lines if not _MAGIC.match(line))
+    return found, code.strip("\n")
+
+
+@cache
+def symbols(package: str) -> dict[str, str]:
+    """Every tail of the full name of an exported symbol; a tail that two symbols share means neither."""
+    from importlib import import_module
+
+    try:
+        index = import_module(f"{package}._modidx").d["syms"]
+    except ImportError:
+        return {}
+    owners: dict[str, set[str]] = {}
+    for names in index.values():
+        for full in names:
+            parts = full.split(".")
+            if not any(part.startswith("_") for part in parts):
+                for i in range(len(parts)):
+                    owners.setdefault(".".join(parts[i:]), set()).add(full)
+    return {tail: next(iter(full)) for tail, full in owners.items() if len(full) == 1}
+
+
+def link(text: str, table: dict[str, str]) -> str:
+    """Turn `` `name` `` into a link to the API page, outside code blocks."""
+    def replace(match: re.Match[str]) -> str:
+        full = table.get(match[1])
+        return f"{{py:obj}}`{match[1]} <{full}>`" if full else match[0]
+
+    lines, fenced = [], False
+    for line in text.split("\n"):
+        if re.match(r"\s*(```|~~~)", line):
+            fenced = not fenced
+        lines.append(line if fenced or line.startswith("#") else _TICKS.sub(replace, line))
+    return "\n".join(lines)
+
+
+def outputs_for_site(outputs: list) -> list:
+    """The outputs without widget views, with successive prints joined."""
+    kept: list = []
+    for output in outputs:
+        if _WIDGET in output.get("data", {}):
+            continue
+        if output.output_type == "stream" and kept and kept[-1].get("name") == output.name:
+            kept[-1]["text"] += output.text  # ipykernel 7 stores one stream output per print()
+            continue
+        kept.append(output)
+    return kept
+
+
+def text_alternative(output: dict, heading: str) -> str:
+    """What a figure says, for those who cannot see it: the words Matplotlib noted in the SVG, else the heading."""
+    svg = output.get("data", {}).get("image/svg+xml", "")
+    words = [unescape(w.strip()) for w in _SVG_TEXT.findall(svg)]
+    phrases = [w for w in words if w.count(" ") >= 2]
+    title = max(phrases, key=len) if phrases else heading
+    return re.sub(r"[`$\\{}]", "", f"Figure: {title}")
+
+
+def code_cell(cell: nbformat.NotebookNode, heading: str) -> nbformat.NotebookNode | None:
+    """A code cell as the site shows it; None for a hidden one."""
+    found, code = split_directives(cell.source)
+    if _DROP & found.keys() or not code:
+        return None
+    cell.source = code
+    tags = cell.metadata.setdefault("tags", [])
+    tags += [tag for (key, value), tag in _TAGS.items() if found.get(key) == value]
+    cell.outputs = outputs_for_site(cell.outputs)
+    figures = [o for o in cell.outputs if any(kind in o.get("data", {}) for kind in _IMAGES)]
+    if figures:
+        cell.metadata["mystnb"] = {"image": {"alt": text_alternative(figures[0], heading)}}
+    return cell
+
+
+def read(text: str, package: str = "") -> nbformat.NotebookNode:
+    """Reader for ``nb_custom_formats``."""
+    notebook = nbformat.reads(text, as_version=4)
+    table = symbols(package) if package else {}
+    cells, front, heading = [], {}, ""
+    for cell in notebook.cells:
+        if cell.cell_type == "raw":
+            match = _FRONT.match(cell.source.strip())
+            front.update((yaml.safe_load(match[1]) or {}) if match else {})
+        elif cell.cell_type == "markdown":
+            heading = (_HEADING.findall(cell.source) or [heading])[-1]
+            cell.source = link(cell.source, table)
+            cells.append(cell)
+        elif (shown := code_cell(cell, heading)) is not None:
+            cells.append(shown)
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}  # nbdev_clean drops it
+    notebook.cells = cells
+    first = next((c for c in cells if c.cell_type == "markdown"), None)
+    if "title" in front and not (first and first.source.lstrip().startswith("# ")):
+        notebook.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {front['title']}"))
+    return notebook
