@@ -38,13 +38,15 @@ extensions = [
     "measured_runs",
 ]
 root_doc = "index"
-exclude_patterns = ["**.ipynb_checkpoints", "**/_*.md"]
+exclude_patterns = ["**.ipynb_checkpoints", "**.part"]
 templates_path = [str(HERE / "_templates")]  # autosummary resolves relative paths from srcdir, HTML from confdir
 
 # --- notebooks: stored outputs, never executed here
 nb_execution_mode = "off"
 nb_custom_formats = {".ipynb": ["nbdev_reader.read", {"package": _cfg["lib_path"]}, False]}
 nb_merge_streams = True
+nb_code_prompt_show = "Show the code"
+nb_code_prompt_hide = "Hide the code"
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
@@ -54,6 +56,8 @@ autosummary_generate = True
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {name: name for name in ("ArrayLike", "NDArray", "FloatArray")}  # shown by name, not spelt out
+add_module_names = False
 maximum_signature_line_length = 88
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!%s\b).*" % _cfg["lib_path"])]  # check our own names only
@@ -68,6 +72,8 @@ toc_object_entries_show_parents = "hide"
 # --- HTML
 html_theme = "sphinx_book_theme"
 html_title = project
+html_context = {"default_mode": "auto"}
+html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["robinfo.css"]
 html_theme_options = {
@@ -116,9 +122,9 @@ def _public(name: str) -> dict[str, list[tuple[str, str]]]:
         return {"own": [], "passed_on": []}
     listed = names.get("__all__", [n for n in names if not n.startswith("_")])
     home = {n: getattr(names[n], "__module__", "") for n in names if n in listed and callable(names[n])}
-    own = [(_kind(names[n]), n) for n, module in home.items() if module == name]
-    passed_on = [(_kind(names[n]), f"{module}.{n}") for n, module in home.items() if module.startswith(f"{name}.")]
-    return {"own": own, "passed_on": passed_on}
+    inner = {n: m.removeprefix(f"{name}.") for n, m in home.items() if m.startswith(f"{name}.")}
+    return {"own": [(_kind(names[n]), n) for n, m in home.items() if m == name],
+            "passed_on": [(_kind(names[n]), f"{m}.{n}") for n, m in inner.items()]}
 
 
 def _modules(package: str) -> list[str]:

@@ -4,12 +4,14 @@
 * other ``#|`` lines are stripped; ``echo: false`` / ``output: false`` / ``code-fold: true``
   become MyST-NB tags;
 * YAML front matter in a raw cell is dropped (its ``title`` becomes the page title if there is no H1);
+* cells that only prepare (imports, checks of the input) are folded;
 * ipywidgets views are dropped (they would need JavaScript from a CDN), figures beside them stay;
 * figures get a text alternative: the title printed on them, else the heading above;
 * `` `name` `` in Markdown links to the API page of an exported symbol.
 """
 from __future__ import annotations
 
+import ast
 import re
 from functools import cache
 from html import unescape
@@ -94,6 +96,24 @@ def text_alternative(output: dict, heading: str) -> str:
     return re.sub(r"[`$\\{}]", "", f"Figure: {title}")
 
 
+def groundwork(code: str) -> bool:
+    """Whether a cell only prepares: imports, private constants, checks of the input."""
+    try:
+        body = ast.parse(code).body
+    except SyntaxError:
+        return False
+
+    def prepares(statement: ast.stmt) -> bool:
+        if isinstance(statement, ast.FunctionDef):
+            return statement.name.startswith("_check")
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)):
+            stored = [n for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+            return all(n.id.startswith("_") for n in stored)
+        return isinstance(statement, (ast.Import, ast.ImportFrom, ast.If))
+
+    return bool(body) and all(map(prepares, body))
+
+
 def code_cell(cell: nbformat.NotebookNode, heading: str) -> nbformat.NotebookNode | None:
     """A code cell as the site shows it; None for a hidden one."""
     found, code = split_directives(cell.source)
@@ -102,6 +122,8 @@ def code_cell(cell: nbformat.NotebookNode, heading: str) -> nbformat.NotebookNod
     cell.source = code
     tags = cell.metadata.setdefault("tags", [])
     tags += [tag for (key, value), tag in _TAGS.items() if found.get(key) == value]
+    if groundwork(code) and "parameters" not in tags:
+        tags.append("hide-input")
     cell.outputs = outputs_for_site(cell.outputs)
     figures = [o for o in cell.outputs if any(kind in o.get("data", {}) for kind in _IMAGES)]
     if figures:
