@@ -193,7 +193,7 @@ class PGD:
             return value, value.detach()
         value = cross_entropy(outputs, labels)
         fooled = outputs.detach().argmax(1) != labels
-        return value, value.detach() + 1e6 * fooled
+        return value, value.detach().double() + 1e6 * fooled  # in single precision the offset would swallow the loss
 
 # %% ../nbs/methods/attacks.ipynb #bfe2bd7e
 def _keep_better(x: Tensor, ranking: Tensor, rival: Tensor, rival_ranking: Tensor) -> tuple[Tensor, Tensor]:

@@ -87,7 +87,7 @@ class Encoder(nn.Module):
     >>> Encoder(1, 28)(torch.rand(2, 1, 28, 28)).shape
     torch.Size([2, 64])
     >>> sum(p.numel() for p in Encoder(3, 32).parameters())
-    4921344
+    4922304
     """
 
     def __init__(self, in_channels: int = 3, image_size: int = 32, *, features: int = 64, width: float = 1.0) -> None:
