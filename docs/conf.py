@@ -80,6 +80,7 @@ html_theme_options = {
     "show_toc_level": 2,
     "show_navbar_depth": 1,
     "home_page_in_toc": True,
+    "secondary_sidebar_items": {"**": ["page-toc.html"], "scoreboard": []},
     "use_download_button": True,
     "use_fullscreen_button": False,
     "use_issues_button": False,
@@ -102,6 +103,7 @@ _MARKUP = re.compile(r"""
   | (?<![\\$])\$(?P<inline>[^$]+?)\$
   | `(?P<code>[^`<>\n]+)`(?![`_])
 """, re.X | re.S)
+_TITLES = {"scoreboard": "Scoreboard <scoreboard>"}
 _PAGES = ["theory/index", "methods/index", "experiments/index", "scoreboard", "glossary", "api/index"]
 
 
@@ -158,7 +160,7 @@ def _table_of_contents(app, docname, source):  # noqa: ANN001
     if docname != root_doc:
         return
     notebook = json.loads(source[0])
-    pages = [page for page in _PAGES if page in app.env.found_docs]
+    pages = [_TITLES.get(page, page) for page in _PAGES if page in app.env.found_docs]
     text = "```{toctree}\n:hidden:\n\n" + "\n".join(pages) + "\n```"
     notebook["cells"].append({"cell_type": "markdown", "id": "contents", "metadata": {}, "source": text})
     source[0] = json.dumps(notebook)

@@ -49,7 +49,7 @@ def heading(run: Metrics, name: str) -> str:
              ("time", duration_of(run)), ("started", where.get("started")), ("code", where.get("code")),
              ("versions", ", ".join(f"{k} {v}" for k, v in versions.items() if v)), ("run", f"`{name}`")]
     lines = [f"# {run.experiment}: {dataset_of(run)}, profile {run.profile}", "",
-             markdown_table(["", ""], [[key, str(value)] for key, value in facts if value])]
+             markdown_table(facts[0], [(key, str(value)) for key, value in facts[1:] if value])]
     if run.parameters:
         values = markdown_table(["parameter", "value"], [[f"`{k}`", f"`{v}`"] for k, v in run.parameters.items()])
         lines += ["", ":::{dropdown} Parameters", values, ":::"]
