@@ -190,6 +190,12 @@ def test_exclusive_or_breaks_monotonicity() -> None:
     assert conditional_mutual_information(joint) == pytest.approx(LOG2, abs=1e-15)
 
 
+def test_tiny_masses_do_not_underflow() -> None:
+    joint = np.diag([1.0, 1e-300, 1e-200])
+    assert mutual_information(joint) == pytest.approx(0.0, abs=1e-15)
+    assert conditional_mutual_information(joint[:, :, None]) < 1e-15
+
+
 # --- interface -------------------------------------------------------------------------------------------------------
 
 def test_scalars_give_floats_and_arrays_give_arrays() -> None:

@@ -223,10 +223,16 @@ def entropy(p: ArrayLike, axis: int = -1) -> Any:
     return float_or_array(entr(p).sum(axis=axis) + 0.0)  # + 0.0 turns -0.0 into 0.0
 
 # %% ../../nbs/theory/01_information.ipynb #7eb1e728
+def _normalised(weights: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Conditional laws along `axis`; slices without mass stay zero."""
+    totals = weights.sum(axis=axis, keepdims=True)
+    return np.divide(weights, totals, out=np.zeros_like(weights), where=totals > 0)
+
+# %% ../../nbs/theory/01_information.ipynb #d62803db
 def mutual_information(joint: ArrayLike) -> float:
     r"""Mutual information of two finite variables, from their joint law.
 
-    $I(X;Z) = \mathrm{KL}(P_{XZ} \,\|\, P_X \otimes P_Z)$.
+    $I(X;Z) = \mathrm{KL}(P_{XZ} \,\|\, P_X \otimes P_Z) = \sum_x p(x)\,\mathrm{KL}(P_{Z|x} \,\|\, P_Z)$; the second form never underflows.
 
     Parameters
     ----------
@@ -255,8 +261,8 @@ def mutual_information(joint: ArrayLike) -> float:
     joint = check_probabilities(joint, axis=None, name="joint")
     if joint.ndim != 2:
         raise ValueError(f"joint must have shape [n_x, n_z], got {joint.shape}; reshape each variable into one axis")
-    product = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
-    return float(max(rel_entr(joint, product).sum(), 0.0))
+    divergences = rel_entr(_normalised(joint, axis=1), joint.sum(axis=0)).sum(axis=1)  # KL(P_Z|x || P_Z) for each x
+    return float(max(joint.sum(axis=1) @ divergences, 0.0))
 
 # %% ../../nbs/theory/01_information.ipynb #03310346
 def conditional_mutual_information(joint_xyz: ArrayLike) -> float:
@@ -293,10 +299,9 @@ def conditional_mutual_information(joint_xyz: ArrayLike) -> float:
     if joint.ndim != 3:
         raise ValueError(f"joint_xyz must have shape [n_x, n_y, n_z], got {joint.shape}; "
                          "reshape each variable into one axis, the condition last")
-    p_xz, p_yz = joint.sum(axis=1, keepdims=True), joint.sum(axis=0, keepdims=True)
-    p_z = joint.sum(axis=(0, 1), keepdims=True)
-    markov = np.divide(p_xz * p_yz, p_z, out=np.zeros_like(joint), where=p_z > 0)
-    return float(max(rel_entr(joint, markov).sum(), 0.0))
+    given_z = _normalised(joint.sum(axis=0, keepdims=True), axis=1)  # p(y|z)
+    divergences = rel_entr(_normalised(joint, axis=1), given_z).sum(axis=1)  # KL(P_Y|x,z || P_Y|z) for each x, z
+    return float(max((joint.sum(axis=1) * divergences).sum(), 0.0))
 
 # %% ../../nbs/theory/01_information.ipynb #bf851de5
 def binary_entropy(p: ArrayLike) -> Any:
