@@ -32,7 +32,7 @@ def _options(version: Annotated[bool, typer.Option("--version", callback=_versio
     """Information-theoretic robustness: run the papers' experiments and compare the numbers."""
 
 
-@app.command("list")
+@app.command("list", help="List the experiments, with their titles and profiles.")
 def list_experiments() -> None:
     """List the experiments, with their titles and profiles.
 
@@ -48,7 +48,7 @@ def list_experiments() -> None:
         typer.echo(f"{experiment.name:<{width}}  {experiment.title} ({', '.join(experiment.profiles)})")
 
 
-@app.command()
+@app.command(help="Show an experiment's parameters and profiles.")
 def show(name: Annotated[str, typer.Argument(metavar="NAME", help="The experiment.")]) -> None:
     """Show an experiment's parameters and profiles.
 
@@ -74,7 +74,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="The experimen
     typer.echo(_columns(lines))
 
 
-@app.command()
+@app.command(help="Run an experiment; continue it, or find it finished.")
 def run(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The experiment; see `robinfo list`.")],
     profile: Annotated[str, typer.Option(metavar="smoke|cpu|paper", help="Named settings.")] = "smoke",
@@ -114,7 +114,7 @@ def run(
         raise typer.Exit(_stop(130, str(stopped))) from None
 
 
-@app.command()
+@app.command(help="Write the scoreboard page from every recorded run.")
 def report(results: Results = None) -> None:
     """Write the scoreboard from every recorded run and print where it is.
 

@@ -103,7 +103,7 @@ def command(toy: Path, results: Path, *arguments: str) -> subprocess.Popen[str]:
                             cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def wait_for(found: Callable[[], Any], seconds: float = 30) -> Any:
+def wait_for(found: Callable[[], Any], seconds: float = 60) -> Any:
     """What `found` returns once it is something."""
     end = time.monotonic() + seconds
     while not (result := found()):
@@ -224,6 +224,16 @@ def test_run_ids_are_safe_folder_names() -> None:
     assert "/" not in launcher.run_id("toy", "smoke", {"dataset": "../x y", "seed": 3})
 
 
+def test_every_experiment_of_the_project_accepts_its_profiles(tmp_path: Path) -> None:
+    for experiment in experiments(Path(__file__).parents[1] / "nbs" / "experiments"):
+        assert {"smoke", "cpu", "paper"} <= set(experiment.profiles), experiment.name
+        metadata = json.loads(experiment.notebook.read_text())["metadata"]
+        assert metadata.get("kernelspec", {}).get("language") == "python", f"{experiment.name}: papermill by hand needs a kernelspec"
+        for profile in experiment.profiles:
+            plan = launcher._plan(experiment.name, profile, {}, tmp_path, experiment.notebook.parent)
+            assert plan.takes_run_dir, f"{experiment.name} declares no run_dir"
+
+
 # --- running ----------------------------------------------------------------------------------------------------------
 def test_a_run_writes_its_folder_and_is_found_again(start: Callable[..., Path], toy: Path, capfd: Any) -> None:
     folder = start(seed=4, limit=7)
@@ -235,15 +245,18 @@ def test_a_run_writes_its_folder_and_is_found_again(start: Callable[..., Path], 
     assert stored["parameters"]["limit"] == 7 and stored["parameters"]["rate"] == 0.01
     text = (folder / "notebook.ipynb").read_text()
     assert str(folder) not in text and str(Path.home()) + "/" not in text and 'run_dir = \\".\\"' in text
-    assert record.read_metrics(folder).rows[0].seeds == (4,)
+    kept = record.read_metrics(folder)
+    assert kept.rows[0].seeds == (4,) and kept.provenance["seconds"] > 0.2
+    assert kept.parameters == stored["parameters"]  # the request's, not those that the notebook passed
 
     again = start(seed=4, limit=7, epochs=1)  # the profile's own value, spelt out
     assert again == folder and "found toy (smoke)" in capfd.readouterr().err
     (toy / "toy.ipynb").write_text((toy / "toy.ipynb").read_text().replace("# the body", "# another body"))
     start(seed=4, limit=7)
     assert "made with another version of the notebook" in capfd.readouterr().err
-    start(seed=4, limit=7, force=True)
-    assert "trained 0" in capfd.readouterr().out
+    for _ in range(2):  # the second repetition must not resume from what the first one kept
+        start(seed=4, limit=7, force=True, keep_checkpoints=True)
+        assert "trained 0" in capfd.readouterr().out and (folder / "checkpoints" / "epoch0").exists()
 
 
 def test_a_failing_cell_is_named_and_the_partial_notebook_left(start: Callable[..., Path]) -> None:
@@ -283,9 +296,9 @@ def test_an_interrupted_run_continues(toy: Path, tmp_path: Path, stop: signal.Si
     first = command(toy, tmp_path / "out", *arguments)
     done = wait_for(lambda: list((tmp_path / "out").rglob("checkpoints/epoch0")))[0]
     second = command(toy, tmp_path / "out", *arguments)
-    assert second.wait(30) == 2 and f"is being run by process {first.pid}" in second.communicate()[1]
+    assert second.wait(60) == 2 and f"is being run by process {first.pid}" in second.communicate()[1]
     first.send_signal(stop)
-    assert first.wait(30) == code
+    assert first.wait(60) == code
     said = first.communicate()[1]
     assert stop == signal.SIGKILL or "the same command continues it" in said and "Traceback" not in said
     assert (done.parents[1] / "notebook.partial.ipynb").is_file()
@@ -301,12 +314,12 @@ def test_the_kernel_is_this_interpreter_whatever_is_registered(tmp_path: Path, m
     spec.mkdir(parents=True)
     (spec / "kernel.json").write_text('{"argv": ["/bin/false"], "display_name": "another", "language": "python"}')
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    code = RECORD.replace("{", "{'python': __import__('sys').executable, ")
+    code = RECORD.replace('model="toy"', "model=__import__('sys').executable")
     cells = [("code", 'epochs = 1\nseed = 0\ndataset = "d"\nmode = "fine"\nrun_dir = "."', ["parameters"]), ("code", code, [])]
     (tmp_path / "{odd} folder").mkdir()
     (tmp_path / "{odd} folder" / "toy.ipynb").write_text(notebook(*cells, kernel=False))
     folder = run("toy", folder=tmp_path / "{odd} folder", results=tmp_path / "out {x}")
-    assert record.read_metrics(folder).parameters["python"] == sys.executable
+    assert record.read_metrics(folder).rows[0].model == sys.executable
 
 
 def test_papermill_by_hand_runs_the_same_notebook(toy: Path, tmp_path: Path) -> None:

@@ -52,11 +52,23 @@ _LOCK_PATIENCE = 10.0  # seconds that the kernel of a killed run has to notice a
 
 
 class UsageError(ValueError):
-    """A request that cannot be run: an unknown name, a folder that cannot be written, a run that is under way."""
+    """A request that cannot be run: an unknown name, a folder that cannot be written, a run that is under way.
+
+    Examples
+    --------
+    >>> issubclass(UsageError, ValueError)
+    True
+    """
 
 
 class ParameterTypeError(UsageError, TypeError):
-    """A parameter's value of the wrong type."""
+    """A parameter's value of the wrong type.
+
+    Examples
+    --------
+    >>> issubclass(ParameterTypeError, TypeError) and issubclass(ParameterTypeError, ValueError)
+    True
+    """
 
 
 class RunFailed(RuntimeError):
@@ -68,6 +80,11 @@ class RunFailed(RuntimeError):
         A few lines for a person.
     partial : Path
         The notebook as far as it came.
+
+    Examples
+    --------
+    >>> RunFailed("toy (smoke) failed in cell [2]: x = 1 / 0", Path("notebook.partial.ipynb")).partial.name
+    'notebook.partial.ipynb'
     """
 
     def __init__(self, message: str, partial: Path) -> None:
@@ -76,7 +93,13 @@ class RunFailed(RuntimeError):
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """A run stopped from the keyboard; the message says how to continue it."""
+    """A run stopped from the keyboard; the message says how to continue it.
+
+    Examples
+    --------
+    >>> issubclass(RunInterrupted, KeyboardInterrupt)
+    True
+    """
 
 
 # --- finding experiments ----------------------------------------------------------------------------------------------
@@ -94,6 +117,11 @@ class Experiment:
         The file.
     profiles : dict
         Parameters of each profile, by name.
+
+    Examples
+    --------
+    >>> Experiment("toy", "A toy", Path("toy.ipynb"), {"smoke": {"epochs": 1}}).profiles["smoke"]
+    {'epochs': 1}
     """
 
     name: str
@@ -234,6 +262,11 @@ class Parameter:
         The notebook's own value.
     help : str
         The comment behind it.
+
+    Examples
+    --------
+    >>> Parameter("epochs", "int", 3, "passes over the data").default
+    3
     """
 
     name: str
@@ -264,6 +297,15 @@ def parameters(name: str, folder: str | os.PathLike[str] | None = None) -> dict[
     ------
     UsageError
         For an unknown experiment, or a parameter cell that holds more than ``name = literal`` lines.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": "epochs = 3  # passes"}
+    >>> _ = (folder / "toy.ipynb").write_text(json.dumps({"cells": [cell]}))
+    >>> parameters("toy", folder)
+    {'epochs': Parameter(name='epochs', type='int', default=3, help='passes')}
     """
     return {key: value for key, value in _declared(_find(name, folder)).items() if key != _RUN_DIR}
 
@@ -567,6 +609,13 @@ def run(name: str, profile: str = "smoke", *, results: str | os.PathLike[str] | 
         When a cell raises, the kernel dies or a cell runs out of time; ``notebook.partial.ipynb`` is left.
     RunInterrupted
         On a keyboard interrupt; the same call continues from the last checkpoint.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> run("quickstart", folder=tempfile.mkdtemp())
+    Traceback (most recent call last):
+    robinfo.experiments.launcher.UsageError: unknown experiment 'quickstart'; known: none
     """
     plan = _plan(name, profile, parameters, results_root(results), folder)
     _make_folder(plan.run_dir)
@@ -602,6 +651,12 @@ def run_text(name: str, profile: str, assignments: Iterable[str], **options: Any
     ------
     UsageError
         For a text without ``=`` and for whatever `run` refuses.
+
+    Examples
+    --------
+    >>> run_text("quickstart", "smoke", ["epochs"])
+    Traceback (most recent call last):
+    robinfo.experiments.launcher.UsageError: a parameter is given as KEY=VALUE, got 'epochs'
     """
     given: dict[str, Any] = {}
     for assignment in assignments:
@@ -751,7 +806,7 @@ def _execute(plan: _Plan, descriptor: int, timeout: float | None) -> None:
     logging.getLogger("papermill").setLevel(logging.ERROR)  # parameters are already checked, better than there
     before = _stamp(plan.run_dir / "metrics.json")
     try:
-        papermill.execute_notebook(**_papermill_options(plan), kernel_manager_class=_kernel_manager(descriptor),
+        papermill.execute_notebook(**_papermill_options(plan), kernel_manager_class=_kernel_manager(plan, descriptor),
                                    execution_timeout=timeout, stdout_file=sys.stdout, stderr_file=sys.stderr)
     except KeyboardInterrupt:
         raise RunInterrupted(f"interrupted {_label(plan)}; the same command continues it from its last checkpoint\n"
@@ -780,14 +835,14 @@ def _papermill_options(plan: _Plan) -> dict[str, Any]:
     }
 
 
-def _kernel_manager(descriptor: int) -> type:
+def _kernel_manager(plan: _Plan, descriptor: int) -> type:
     """A kernel manager that starts this very interpreter, whatever kernels are registered on this machine."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
     spec = KernelSpec(argv=command, name="python3", display_name="Python 3 (robinfo)", language="python",
-                      env=_kernel_environment())
+                      env=_kernel_environment(plan))
 
     class OwnInterpreter(AsyncKernelManager):
         """Starts `sys.executable`, with this package importable and the run's lock inherited."""
@@ -804,12 +859,13 @@ def _kernel_manager(descriptor: int) -> type:
     return OwnInterpreter
 
 
-def _kernel_environment() -> dict[str, str]:
-    """Environment additions: the folder this package was imported from, where it is no site-packages folder."""
+def _kernel_environment(plan: _Plan) -> dict[str, str]:
+    """Environment additions: what `write_metrics` needs to know, and where this package is, unless in site-packages."""
+    request = {"ROBINFO_RUN_DIR": str(plan.run_dir.resolve()), "ROBINFO_STARTED": str(time.time())}
     parent = str(_PACKAGE.parent)
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     known = {*paths, *site.getsitepackages(), site.getusersitepackages()}
-    return {} if parent in known else {"PYTHONPATH": os.pathsep.join([parent, *paths])}
+    return request if parent in known else request | {"PYTHONPATH": os.pathsep.join([parent, *paths])}
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

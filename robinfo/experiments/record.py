@@ -39,6 +39,7 @@ __all__ = [
     "read_metrics",
     "report",
     "results_root",
+    "save_figure",
     "verdict",
     "write_json",
     "write_metrics",
@@ -49,7 +50,7 @@ VERDICTS = ("reproduced", "with a caveat", "not reproduced", "not comparable")
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PAPER_KEYS = ("paper", "table", "mean", "std")
 _PROFILE_ORDER = ("paper", "cpu", "smoke")
-_IMPORTED = time.time()
+_STARTED = float(os.environ.get("ROBINFO_STARTED") or time.time())
 
 
 # --- where things are -------------------------------------------------------------------------------------------------
@@ -703,7 +704,8 @@ def provenance(*, started: float | datetime | None = None, device: str | None = 
     Parameters
     ----------
     started : float or datetime, optional
-        Start of the work (seconds since the epoch, or an aware datetime); the import of this module if omitted.
+        Start of the work (seconds since the epoch, or an aware datetime). If omitted, the moment ``robinfo run`` started
+        this process (a continued run counts its last part), else the import of this module.
     device : str, optional
         What the numbers were computed on; by default the GPU's name where torch is loaded and sees one, else ``"cpu"``.
     reduced : bool
@@ -719,7 +721,7 @@ def provenance(*, started: float | datetime | None = None, device: str | None = 
     >>> sorted(provenance(device="cpu"))
     ['code', 'cpus', 'device', 'platform', 'reduced', 'seconds', 'started', 'versions']
     """
-    start = started.timestamp() if isinstance(started, datetime) else float(started or _IMPORTED)
+    start = started.timestamp() if isinstance(started, datetime) else float(started or _STARTED)
     versions = {name: _version(name) for name in ("robinfo", "torch", "torchvision", "numpy")}
     return {
         "code": code_hash(),
@@ -753,7 +755,7 @@ def _device() -> str:
     return "cpu"
 
 
-def write_metrics(run_dir: str | os.PathLike[str], experiment: str, profile: str, parameters: Mapping[str, Any],
+def write_metrics(run_dir: str | os.PathLike[str], experiment: str, profile: str | None, parameters: Mapping[str, Any] | None,
                   rows: Iterable[Row], *, started: float | datetime | None = None, device: str | None = None,
                   reduced: bool | None = None) -> Path:
     """Write ``metrics.json`` of one run, atomically, with its provenance.
@@ -763,9 +765,10 @@ def write_metrics(run_dir: str | os.PathLike[str], experiment: str, profile: str
     run_dir : path
         The run's folder; made if missing.
     experiment, profile : str
-        Which notebook, with which settings.
-    parameters : mapping
+        Which notebook, with which settings; a profile of None stands for ``"by hand"``.
+    parameters : mapping or None
         What it ran with; ``run_dir`` is dropped, so that the file holds no path of this machine.
+        Under ``robinfo run`` profile and parameters are those of the request, whatever is passed here.
     rows : iterable of Row
         Judged first where a published cell has no verdict yet.
     started, device :
@@ -793,6 +796,9 @@ def write_metrics(run_dir: str | os.PathLike[str], experiment: str, profile: str
     (True, {'epochs': 1})
     """
     given = _rows(rows)
+    request = _request(run_dir)
+    profile = str(request.get("profile", profile or "by hand"))
+    parameters = request.get("parameters", parameters or {})
     if reduced is None:
         reduced = profile != "paper" or any(row.settings.startswith("reduced") for row in given)
     judged = compare(_labelled(row, profile) if reduced else row for row in given).rows
@@ -801,11 +807,19 @@ def write_metrics(run_dir: str | os.PathLike[str], experiment: str, profile: str
     write_json(path, {
         "experiment": experiment,
         "profile": profile,
-        "parameters": {key: value for key, value in parameters.items() if key != "run_dir"},
+        "parameters": {key: value for key, value in (parameters or {}).items() if key != "run_dir"},
         "provenance": provenance(started=started, device=device, reduced=reduced),
         "rows": [row.to_dict() for row in judged],
     })
     return path
+
+
+def _request(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
+    """What the launcher was asked to run in this folder; empty where it did not start this process."""
+    folder = Path(run_dir).resolve()
+    if os.environ.get("ROBINFO_RUN_DIR") != str(folder):
+        return {}
+    return dict(json.loads((folder / "parameters.json").read_text(encoding="utf-8")))
 
 
 def _labelled(row: Row, profile: str) -> Row:
@@ -861,6 +875,39 @@ def read_metrics(path: str | os.PathLike[str]) -> Metrics:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is no metrics file ({type(error).__name__}: {error}); remove it and run the experiment "
                          "again") from error
+
+
+def save_figure(figure: Any, run_dir: str | os.PathLike[str], name: str) -> tuple[Path, Path]:
+    """Save a figure as SVG and PNG; the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        What to save.
+    run_dir : path
+        The run's folder.
+    name : str
+        File name without ending.
+
+    Returns
+    -------
+    (Path, Path)
+        The SVG and the PNG (150 dots per inch).
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from matplotlib.figure import Figure
+    >>> [path.name for path in save_figure(Figure(), tempfile.mkdtemp(), "curve")]
+    ['curve.svg', 'curve.png']
+    """
+    import matplotlib as mpl
+
+    svg, png = (Path(run_dir) / f"{name}.{ending}" for ending in ("svg", "png"))
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(svg, bbox_inches="tight", metadata={"Date": None})
+        figure.savefig(png, bbox_inches="tight", dpi=150, metadata={"Software": None})
+    return svg, png
 
 
 # --- the scoreboard ---------------------------------------------------------------------------------------------------
@@ -928,3 +975,6 @@ def _lines(metrics: Metrics) -> list[tuple[str, ...]]:
     device = str(metrics.provenance.get("device", "–"))
     label = "reduced" if metrics.provenance.get("reduced") else ""
     return [(*_cells(row), metrics.profile, device, row.settings or label or "–") for row in compare(metrics.rows).rows]
+
+
+code_hash()  # now, so that a long run records the code it loaded, not what the files hold when it ends
