@@ -33,6 +33,9 @@ env:
 	  echo "robinfo needs Python 3.11, 3.12 or 3.13, and none of python3, python, python3.13, python3.12, python3.11 is one." >&2; \
 	  echo "Install one, or name it: make $(or $(MAKECMDGOALS),env) PYTHON=/path/to/python3.12" >&2; exit 1; \
 	fi; \
+	if ! "$$py" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  echo "robinfo needs Python 3.11 or later; $$py is $$("$$py" --version 2>&1)" >&2; exit 1; \
+	fi; \
 	"$$py" tests/make_environment.py "$(VENV)"
 
 demo: env

@@ -16,7 +16,7 @@ from sphinx_proof.domain import ProofDomain
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE / "_ext"), str(ROOT)]
-import nbdev_reader  # noqa: E402
+import nbdev_reader
 
 _ini = ConfigParser(delimiters=["="])
 _ini.read(ROOT / "settings.ini", encoding="utf-8")
@@ -60,7 +60,7 @@ autodoc_type_aliases = {name: name for name in ("ArrayLike", "NDArray", "FloatAr
 add_module_names = False
 maximum_signature_line_length = 88
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(?!%s\b).*" % _cfg["lib_path"])]  # check our own names only
+nitpick_ignore_regex = [(r"py:.*", rf"(?!{_cfg['lib_path']}\b).*")]  # check our own names only
 autodoc_default_options = {"members": True, "show-inheritance": True, "member-order": "bysource"}
 napoleon_google_docstring = False
 napoleon_numpy_docstring = True
@@ -102,7 +102,7 @@ _MARKUP = re.compile(r"""
   | (?<![\\$])\$\$(?P<display>[^$]+)\$\$
   | (?<![\\$])\$(?P<inline>[^$]+?)\$
   | `(?P<code>[^`<>\n]+)`(?![`_])
-""", re.X | re.S)
+""", re.VERBOSE | re.DOTALL)
 _TITLES = {"scoreboard": "Scoreboard <scoreboard>"}
 _PAGES = ["theory/index", "methods/index", "experiments/index", "scoreboard", "glossary", "api/index"]
 
@@ -139,7 +139,7 @@ autosummary_context = {"public": {name: _public(name) for name in _modules(_cfg[
 ProofDomain.merge_domaindata = lambda *_: None  # sphinx-proof keeps its data elsewhere and forgets to say so
 
 
-def _docstrings(app, what, name, obj, options, lines):  # noqa: ANN001
+def _docstrings(app, what, name, obj, options, lines):
     """Docstrings may write ``$x$`` for maths and `` `name` `` for code: turn both into RST, names into links."""
     table = nbdev_reader.symbols(_cfg["lib_path"])
 
@@ -155,7 +155,7 @@ def _docstrings(app, what, name, obj, options, lines):  # noqa: ANN001
     lines[:] = _MARKUP.sub(rst, "\n".join(lines)).split("\n")
 
 
-def _table_of_contents(app, docname, source):  # noqa: ANN001
+def _table_of_contents(app, docname, source):
     """Give the landing page, a notebook, the table of contents that Jupyter would show as a block of code."""
     if docname != root_doc:
         return
@@ -166,7 +166,7 @@ def _table_of_contents(app, docname, source):  # noqa: ANN001
     source[0] = json.dumps(notebook)
 
 
-def _copy_mathjax(app, error):  # noqa: ANN001
+def _copy_mathjax(app, error):
     """Put the one MathJax file beside the pages."""
     if error or app.builder.format != "html":
         return
@@ -176,7 +176,7 @@ def _copy_mathjax(app, error):  # noqa: ANN001
     shutil.copyfile(Path(package.origin).parent / "static" / "mathjax" / "tex-svg.js", target)
 
 
-def setup(app):  # noqa: ANN001
+def setup(app):
     """Connect the hooks above."""
     app.connect("autodoc-process-docstring", _docstrings, priority=400)  # before napoleon writes roles of its own
     app.connect("source-read", _table_of_contents)

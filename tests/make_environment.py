@@ -52,8 +52,6 @@ def requirements() -> list[str]:
 
 def create(venv: Path) -> None:
     """Create the empty environment; say what to do where Python was packaged without venv or pip."""
-    if sys.version_info[:2] < (3, 11):
-        sys.exit(f"robinfo needs Python 3.11 or later, got {sys.version.split()[0]} ({sys.executable}); use make PYTHON=…")
     say(f"creating {venv} with Python {sys.version.split()[0]}")
     try:
         import ensurepip  # noqa: F401
@@ -61,7 +59,7 @@ def create(venv: Path) -> None:
         command = [sys.executable, "-m", "venv", str(venv)]
     except ImportError:
         command = [sys.executable, "-m", "virtualenv", str(venv)]
-        if subprocess.run([*command[:3], "--version"], capture_output=True).returncode:
+        if subprocess.run([*command[:3], "--version"], check=False, capture_output=True).returncode:
             sys.exit(f"{sys.executable} comes without venv and ensurepip. On Debian or Ubuntu: apt-get install "
                      "python3-venv; elsewhere: python -m pip install virtualenv; or name another Python: make PYTHON=…")
     subprocess.run(command, check=True)
@@ -70,11 +68,11 @@ def create(venv: Path) -> None:
 def install(python: Path) -> None:
     """Install the project in place, with the pinned versions unless what is there satisfies settings.ini."""
     pip = [str(python), "-m", "pip", "install", "--quiet"]
-    check = subprocess.run([str(python), "-c", SATISFIED, *requirements()], capture_output=True, text=True)
+    check = subprocess.run([str(python), "-c", SATISFIED, *requirements()], check=False, capture_output=True, text=True)
     if check.returncode == 0:
         say("every requirement is there; installing the project alone")
         alone = [*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT)]
-        if subprocess.run(alone, capture_output=True).returncode == 0:
+        if subprocess.run(alone, check=False, capture_output=True).returncode == 0:
             return
     say("installing the pinned packages of constraints.txt (about 6 GB with torch; minutes, once)")
     target = f"{ROOT}[{','.join(EXTRAS)}]"

@@ -21,9 +21,9 @@ import yaml
 
 _DIRECTIVE = re.compile(r"^\s*#\s*\|\s*(?P<key>[\w-]+)\s*:?\s*(?P<arg>.*?)\s*$")
 _MAGIC = re.compile(r"^\s*%")
-_FRONT = re.compile(r"\A---\s*\n(.*?)\n---\s*\Z", re.S)
+_FRONT = re.compile(r"\A---\s*\n(.*?)\n---\s*\Z", re.DOTALL)
 _TICKS = re.compile(r"(?<![`{}\w])`([A-Za-z_][\w.]*)(?:\(\))?`(?!`)")
-_HEADING = re.compile(r"^#+\s+(.*?)\s*$", re.M)
+_HEADING = re.compile(r"^#+\s+(.*?)\s*$", re.MULTILINE)
 _SVG_TEXT = re.compile(r"<!-- (.*?) -->")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _IMAGES = ("image/svg+xml", "image/png", "image/jpeg")
