@@ -232,7 +232,8 @@ def _normalised(weights: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
 def mutual_information(joint: ArrayLike) -> float:
     r"""Mutual information of two finite variables, from their joint law.
 
-    $I(X;Z) = \mathrm{KL}(P_{XZ} \,\|\, P_X \otimes P_Z) = \sum_x p(x)\,\mathrm{KL}(P_{Z|x} \,\|\, P_Z)$; the second form never underflows.
+    $I(X;Z) = \mathrm{KL}(P_{XZ} \,\|\, P_X \otimes P_Z) = \sum_x p(x)\,\mathrm{KL}(P_{Z|x} \,\|\, P_Z)$;
+    the second form never underflows.
 
     Parameters
     ----------
@@ -432,7 +433,7 @@ def binary_entropy_inverse(h: ArrayLike) -> Any:
     >>> binary_entropy_inverse([0.0, math.log(2)])
     array([0. , 0.5])
     """
-    h = check_interval(h, 0.0, _LOG2, name="h", cure="a binary entropy in nats is at most log 2; divide bits by log2(e)")
+    h = check_interval(h, 0.0, _LOG2, name="h", cure="an entropy of one bit is log 2 nats; convert: h * log(2)")
     deficit = (_LOG2 - h) + _LOG2_TAIL
     p = np.maximum(np.maximum(h * h / 2.1, 0.5 - np.sqrt(deficit / 2.0)), np.finfo(np.float64).tiny)
     for _ in range(_NEWTON_STEPS):
