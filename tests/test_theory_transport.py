@@ -1,0 +1,478 @@
+"""Transport on finite spaces: golden values, the theorems as properties, and the error messages."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import golden_cases
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from robinfo.theory import transport
+from robinfo.theory.information import entropy
+from robinfo.theory.transport import (
+    adversarial_risk,
+    assign_first_reachable,
+    minimal_information,
+    minimal_information_binary,
+    reach_from_masks,
+    reachable_labels,
+    representation_vulnerability,
+    wasserstein,
+    wasserstein_inf,
+    worst_case_error,
+)
+
+TOLERANCE = 1e-9
+LINE = abs(np.arange(4.0)[:, None] - np.arange(4.0))
+UNIFORM = np.full(4, 0.25)
+
+
+# ---------------------------------------------------------------- golden values
+@pytest.mark.parametrize("case", golden_cases("finite_winf"))
+def test_golden_five_points(case: dict[str, Any]) -> None:
+    inputs, outputs = case["inputs"], {k: v["value"] if isinstance(v, dict) else v for k, v in case["outputs"].items()}
+    points, joint, f, eps = (np.array(inputs[k]) for k in ("points", "mu_xy", "f", "eps"))
+    cost, p, tolerance = abs(points[:, None] - points), joint.sum(axis=1), case["tolerance"]
+    reach = reachable_labels(f, cost, eps)
+    assert (reach @ [1, 2]).tolist() == outputs["reach_masks"]
+    assert (reach_from_masks(outputs["reach_masks"], 2) == reach).all()
+    for computed, name in [
+        (adversarial_risk(joint, f, cost, eps), "adv_risk"),
+        (worst_case_error(joint, f, cost, eps), "adv_risk"),
+        (adversarial_risk(joint, f, cost, 0.0), "risk"),
+        (worst_case_error(joint, f, cost, eps, label_agnostic=True), "adv_risk_label_agnostic"),
+        (minimal_information(p, reach), "Imin_g_eq_f"),
+        (representation_vulnerability(p, f, cost, eps), "RV"),
+        (
+            min(adversarial_risk(joint, np.array(h)[f], cost, eps) for h in itertools.product([0, 1], repeat=2)),
+            "inf_h_adv_risk",
+        ),
+    ]:
+        assert computed == pytest.approx(outputs[name], abs=tolerance), name
+
+
+@pytest.mark.parametrize("case", golden_cases("finite_supervised"))
+def test_golden_triangle(case: dict[str, Any]) -> None:
+    p = np.array(case["inputs"]["mu_xy"]).sum(axis=1)
+    reach = reach_from_masks(case["inputs"]["reach_masks"], case["inputs"]["K"])
+    assert minimal_information(p, reach) == pytest.approx(case["outputs"]["Imin_unsup"]["value"], abs=case["tolerance"])
+
+
+# ---------------------------------------------------------------- random spaces
+@st.composite
+def laws(draw: st.DrawFn, size: int) -> np.ndarray:
+    """A law with some zero masses and some tiny ones."""
+    weights = np.array(draw(st.lists(st.sampled_from([0, 0, 1, 1, 2, 3, 7, 100]), min_size=size, max_size=size)), float)
+    assume(weights.sum() > 0)
+    return weights / weights.sum()
+
+
+@st.composite
+def spaces(draw: st.DrawFn, max_points: int = 5, max_labels: int = 3) -> dict[str, Any]:
+    """Points of a grid (possibly coinciding), a joint law, labels, a radius that often equals a distance."""
+    n, num_labels = draw(st.integers(1, max_points)), draw(st.integers(2, max_labels))
+    spots = np.array(draw(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), min_size=n, max_size=n)), float)
+    cost = abs(spots[:, None] - spots).max(axis=-1)
+    joint = draw(laws(n * num_labels)).reshape(n, num_labels)
+    labels = np.array(draw(st.lists(st.integers(0, num_labels - 1), min_size=n, max_size=n)))
+    return {
+        "joint": joint,
+        "labels": labels,
+        "cost": cost,
+        "p": joint.sum(axis=1),
+        "num_labels": num_labels,
+        "eps": draw(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, 4.0])),
+    }
+
+
+@st.composite
+def weighted_reach(draw: st.DrawFn, max_points: int = 5, max_labels: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """A law and arbitrary reach sets."""
+    n, num_labels = draw(st.integers(1, max_points)), draw(st.integers(1, max_labels))
+    masks = draw(st.lists(st.integers(1, 2**num_labels - 1), min_size=n, max_size=n))
+    return draw(laws(n)), reach_from_masks(masks, num_labels)
+
+
+def brute_force(p: np.ndarray, reach: np.ndarray) -> float:
+    """I_min by trying every assignment of a reachable label to every point."""
+    choices = itertools.product(*(np.flatnonzero(row) for row in reach))
+    return min(entropy(np.bincount(labels, weights=p)) for labels in choices)
+
+
+# ---------------------------------------------------------------- adversarial risk
+@given(spaces())
+def test_transport_and_balls_agree(space: dict[str, Any]) -> None:
+    arguments = space["joint"], space["labels"], space["cost"], space["eps"]
+    risk = adversarial_risk(*arguments)
+    loop = sum(
+        space["joint"][x, y]
+        for x, y in np.ndindex(space["joint"].shape)
+        if any(space["labels"][x_adv] != y for x_adv in np.flatnonzero(space["cost"][x] <= space["eps"]))
+    )
+    assert risk == pytest.approx(loop, abs=1e-12)
+    assert worst_case_error(*arguments) == pytest.approx(risk, abs=TOLERANCE)
+
+
+@given(spaces())
+def test_label_agnostic_value_is_the_best_single_move_and_at_most_the_risk(space: dict[str, Any]) -> None:
+    arguments = space["joint"], space["labels"], space["cost"], space["eps"]
+    blind = worst_case_error(*arguments, label_agnostic=True)
+    wrong = space["p"][:, None] - space["joint"][:, space["labels"]]  # mass fooled by sending x to x'
+    assert blind == pytest.approx(np.where(space["cost"] <= space["eps"], wrong, 0).max(axis=1).sum(), abs=TOLERANCE)
+    assert blind <= adversarial_risk(*arguments) + TOLERANCE
+
+
+@given(spaces())
+def test_label_agnostic_equality_condition(space: dict[str, Any]) -> None:
+    """Equal exactly when each point with two labels in reach reaches one of conditional probability zero."""
+    arguments = space["joint"], space["labels"], space["cost"], space["eps"]
+    reach = reachable_labels(space["labels"], space["cost"], space["eps"], num_labels=space["num_labels"])
+    smallest = np.where(reach, space["joint"], np.inf).min(axis=1)
+    expected = ((reach.sum(axis=1) < 2) | (smallest == 0)).all()
+    difference = adversarial_risk(*arguments) - worst_case_error(*arguments, label_agnostic=True)
+    assert (difference < 1e-7) == expected  # masses are at least 1 / 1500
+
+
+@given(spaces())
+def test_two_outputs_two_heads(space: dict[str, Any]) -> None:
+    """AdvRisk(f) + AdvRisk(1 - f) = mu(0 in S) + mu(1 in S), whatever the labels are."""
+    joint = np.stack([space["joint"][:, 0], space["joint"][:, 1:].sum(axis=1)], axis=1)
+    f = space["labels"] % 2
+    reach = reachable_labels(f, space["cost"], space["eps"], num_labels=2)
+    risks = [adversarial_risk(joint, h, space["cost"], space["eps"]) for h in (f, 1 - f)]
+    assert sum(risks) == pytest.approx((space["p"] @ reach).sum(), abs=1e-12)
+
+
+def test_printed_lemma_is_underspecified() -> None:
+    """A point mass, a fair label: the adversary who sees the label wins always, the blind one half of the time."""
+    joint, cost = [[0.5, 0.5], [0.0, 0.0]], np.array([[0.0, 1.0], [1.0, 0.0]])
+    assert adversarial_risk(joint, [0, 1], cost, 1.0) == 1.0
+    assert worst_case_error(joint, [0, 1], cost, 1.0) == pytest.approx(1.0, abs=TOLERANCE)
+    assert worst_case_error(joint, [0, 1], cost, 1.0, label_agnostic=True) == pytest.approx(0.5, abs=TOLERANCE)
+
+
+def test_balls_are_closed() -> None:
+    joint = [[1.0, 0.0], [0.0, 0.0]]
+    cost = np.array([[0.0, 1.0], [1.0, 0.0]])
+    assert adversarial_risk(joint, [0, 1], cost, 1.0) == 1.0
+    assert adversarial_risk(joint, [0, 1], cost, np.nextafter(1.0, 0.0)) == 0.0
+
+
+# ---------------------------------------------------------------- distances
+def quantile_distance(x: np.ndarray, p: np.ndarray, q: np.ndarray, order: float) -> float:
+    """W_p on the line from the quantile coupling, without a solver."""
+    levels = np.unique(np.concatenate([[0.0], np.cumsum(p), np.cumsum(q)]).clip(0, 1))
+    middle, width = (levels[1:] + levels[:-1]) / 2, np.diff(levels)
+    quantiles = [x[np.searchsorted(np.cumsum(law), middle).clip(max=len(x) - 1)] for law in (p, q)]
+    gaps = abs(quantiles[0] - quantiles[1])[width > 1e-12]
+    if math.isinf(order) or gaps.max() == 0:
+        return float(gaps.max())
+    return float(gaps.max() * (width[width > 1e-12] @ (gaps / gaps.max()) ** order) ** (1 / order))
+
+
+@given(
+    laws(5),
+    laws(5),
+    st.lists(st.integers(0, 20), min_size=5, max_size=5),
+    st.sampled_from([1, 1.5, 2, 8, 64, math.inf]),
+)
+def test_distances_on_the_line_follow_quantiles(p: np.ndarray, q: np.ndarray, x: list[int], order: float) -> None:
+    line = np.sort(np.array(x, float))
+    computed = wasserstein(p, q, abs(line[:, None] - line), order)
+    assert computed == pytest.approx(quantile_distance(line, p, q, order), abs=1e-8)
+
+
+@given(spaces(), st.data())
+@settings(max_examples=60)
+def test_distances_grow_with_the_order_up_to_the_bottleneck(space: dict[str, Any], data: st.DataObject) -> None:
+    p, q, cost = space["p"], data.draw(laws(len(space["p"]))), space["cost"]
+    values = [wasserstein(p, q, cost, order) for order in (1, 2, 6, 300)]
+    bottleneck = wasserstein_inf(p, q, cost)
+    assert all(low <= high + TOLERANCE for low, high in zip(values, [*values[1:], bottleneck]))
+    unavoidable = transport._cheapest_plan(p, q, (cost >= bottleneck).astype(float)) if bottleneck else 1.0
+    assert unavoidable > 1e-7
+    assert values[-1] >= bottleneck * unavoidable ** (1 / 300) - TOLERANCE  # so W_p tends to W_inf
+    assert wasserstein_inf(q, p, cost) == bottleneck == wasserstein(p, q, cost, math.inf)
+
+
+@given(spaces(), st.data())
+def test_bottleneck_is_the_smallest_feasible_cost(space: dict[str, Any], data: st.DataObject) -> None:
+    """Strassen: moves of cost <= c suffice iff q gives the c-neighbourhood of each set at least its p-mass."""
+    p, q, cost = space["p"], data.draw(laws(len(space["p"]))), space["cost"]
+
+    def feasible(c: float) -> bool:
+        sets = [np.array(s) for s in itertools.product([False, True], repeat=len(p))]
+        return all(p[s].sum() <= q[(cost[s] <= c).any(axis=0)].sum() + TOLERANCE for s in sets)
+
+    bottleneck = wasserstein_inf(p, q, cost)
+    assert bottleneck in cost
+    assert bottleneck == min(c for c in np.unique(cost) if feasible(c))
+
+
+@given(spaces(), st.data())
+def test_every_transport_stays_in_the_ball_and_keeps_the_minimal_information(
+    space: dict[str, Any], data: st.DataObject
+) -> None:
+    """(C), and theorem (A): randomised moves within eps have W_inf <= eps and at least I_min."""
+    p, cost, eps, n = space["p"], space["cost"], space["eps"], len(space["p"])
+    weights = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n * n, max_size=n * n)), float).reshape(n, n)
+    kernel = np.where(cost <= eps, weights, 0.0) + 1e-3 * np.eye(n)
+    moved = p @ (kernel / kernel.sum(axis=1, keepdims=True))
+    assert wasserstein_inf(p, moved, cost) <= eps
+    information = entropy(np.bincount(space["labels"], weights=moved))
+    assert minimal_information(p, reachable_labels(space["labels"], cost, eps)) <= information + TOLERANCE
+
+
+def test_an_atom_is_split() -> None:
+    line = LINE[:3, :3]
+    assert wasserstein_inf([0, 1, 0], [0.5, 0, 0.5], line) == 1.0
+    assert wasserstein([0, 1, 0], [0.5, 0, 0.5], line, 7) == pytest.approx(1.0, abs=TOLERANCE)
+
+
+def test_high_order_neither_underflows_nor_overflows() -> None:
+    cost = np.array([[0.0, 1e-3, 1e3], [1e-3, 0.0, 1e3], [1e3, 1e3, 0.0]])
+    assert wasserstein([0.5, 0.25, 0.25], [0.25, 0.5, 0.25], cost, 2000) == pytest.approx(
+        1e-3 * 0.25 ** (1 / 2000), rel=1e-9
+    )
+
+
+# ---------------------------------------------------------------- minimal information
+@given(weighted_reach())
+def test_recursion_equals_brute_force(case: tuple[np.ndarray, np.ndarray]) -> None:
+    p, reach = case
+    expected = brute_force(p, reach)
+    assert transport._subset_recursion(p, reach) == pytest.approx(expected, abs=1e-12)
+    assert minimal_information(p, reach) == pytest.approx(expected, abs=1e-12)
+
+
+@given(weighted_reach())
+def test_some_ordering_attains_the_minimum_and_none_beats_it(case: tuple[np.ndarray, np.ndarray]) -> None:
+    p, reach = case
+    labels = [assign_first_reachable(reach, order) for order in itertools.permutations(range(reach.shape[1]))]
+    assert all(reach[np.arange(len(p)), chosen].all() for chosen in labels)
+    best = min(entropy(np.bincount(chosen, weights=p)) for chosen in labels)
+    assert best == pytest.approx(minimal_information(p, reach), abs=1e-12)
+
+
+@given(weighted_reach(max_labels=2).filter(lambda case: case[1].shape[1] == 2))
+def test_two_outputs_in_closed_form(case: tuple[np.ndarray, np.ndarray]) -> None:
+    p, reach = case
+    padded = np.column_stack([reach, np.zeros(len(p), bool)])  # a third label, never reached: the general way
+    closed = minimal_information_binary(p, reach)
+    assert closed == pytest.approx(minimal_information(p, padded), abs=1e-12)
+    assert closed == pytest.approx(transport._subset_recursion(p, reach), abs=1e-12)
+
+
+@given(weighted_reach(), st.data())
+def test_sandwich(case: tuple[np.ndarray, np.ndarray], data: st.DataObject) -> None:
+    p, reach = case
+    extra = np.array(data.draw(st.lists(st.booleans(), min_size=reach.size, max_size=reach.size))).reshape(reach.shape)
+    inner = reach & extra
+    inner[np.arange(len(p)), reach.argmax(axis=1)] = True
+    values = [minimal_information(p, s) for s in (reach | extra, reach, inner)]
+    assert values[0] <= values[1] + 1e-12 and values[1] <= values[2] + 1e-12
+
+
+@given(weighted_reach(), st.data())
+def test_merging_outputs_never_raises_the_minimal_information(
+    case: tuple[np.ndarray, np.ndarray], data: st.DataObject
+) -> None:
+    p, reach = case
+    labels = reach.shape[1]
+    merge = data.draw(st.lists(st.integers(0, labels - 1), min_size=labels, max_size=labels))
+    merged = reach @ (np.array(merge)[:, None] == np.arange(labels))
+    assert minimal_information(p, merged) <= minimal_information(p, reach) + 1e-12
+
+
+def test_ten_competing_labels_and_hundred_separate_ones() -> None:
+    rng = np.random.default_rng(0)
+    p, reach = rng.dirichlet(np.ones(40)), rng.random((40, 10)) < 0.3
+    reach[np.arange(40), rng.integers(0, 10, 40)] = True
+    orders = [rng.permutation(10) for _ in range(300)]
+    best = min(entropy(np.bincount(assign_first_reachable(reach, order), weights=p)) for order in orders)
+    assert 0 < minimal_information(p, reach) <= best + 1e-12
+    assert minimal_information(np.full(100, 0.01), np.eye(100, dtype=bool)) == pytest.approx(math.log(100), abs=1e-12)
+    assert (
+        minimal_information(np.full(4, 0.25), np.ones((4, 40), dtype=bool)) == 0.0
+    )  # forty labels, each as good as any
+
+
+# ---------------------------------------------------------------- representation vulnerability
+@given(spaces())
+def test_vulnerability_properties(space: dict[str, Any]) -> None:
+    p, labels, cost = space["p"], space["labels"], space["cost"]
+    values = [representation_vulnerability(p, labels, cost, eps) for eps in (0.0, 1.0, 2.0, 4.0, math.inf)]
+    nominal = entropy(np.bincount(labels, weights=p))
+    if not ((cost == 0) & (labels[:, None] != labels)).any():  # no point sits on another one of different label
+        assert values[0] == pytest.approx(0.0, abs=1e-12)
+    assert all(low <= high + 1e-12 for low, high in itertools.pairwise(values))
+    assert values[-1] == pytest.approx(nominal, abs=1e-12)  # everybody reaches everything
+
+
+@given(spaces(), st.permutations(range(6)))
+def test_vulnerability_ignores_the_names_of_the_outputs(space: dict[str, Any], names: list[int]) -> None:
+    arguments = space["cost"], space["eps"]
+    renamed = np.array(names)[space["labels"]]
+    assert representation_vulnerability(space["p"], renamed, *arguments) == pytest.approx(
+        representation_vulnerability(space["p"], space["labels"], *arguments), abs=1e-12
+    )
+
+
+@given(spaces())
+def test_vulnerability_equals_brute_force_over_maps(space: dict[str, Any]) -> None:
+    p, labels, cost, eps = (space[k] for k in ("p", "labels", "cost", "eps"))
+    maps = itertools.product(*(np.flatnonzero(row <= eps) for row in cost))
+    worst = min(entropy(np.bincount(labels[list(moved)], weights=p)) for moved in maps)
+    assert representation_vulnerability(p, labels, cost, eps) == pytest.approx(
+        entropy(np.bincount(labels, weights=p)) - worst, abs=1e-12
+    )
+
+
+def test_vulnerability_may_rise_or_fall_when_outputs_are_merged() -> None:
+    where = np.array([0.0, 1, 2, 10, 11, 12])
+    cost, p = abs(where[:, None] - where), np.full(6, 1 / 6)
+    fine, risen, fallen = (
+        representation_vulnerability(p, labels, cost, 1.0)
+        for labels in ([0, 1, 1, 0, 2, 2], [0, 1, 1, 0, 1, 1], [0, 0, 0, 0, 1, 1])
+    )
+    assert fallen < fine < risen
+    assert fine == pytest.approx(math.log(3) - math.log(2), abs=1e-12)
+    assert risen == pytest.approx(math.log(3) - 2 / 3 * math.log(2), abs=1e-12)
+
+
+# ---------------------------------------------------------------- bad input
+JOINT = np.full((4, 2), 0.125)
+GOOD_MAP = [0, 0, 1, 1]
+BAD = [
+    pytest.param(
+        lambda: wasserstein([0.5, 0.6, 0, 0], UNIFORM, LINE), ValueError, "p must sum to 1, got 1.1", id="sum"
+    ),
+    pytest.param(
+        lambda: wasserstein([0.5, math.nan, 0.5, 0], UNIFORM, LINE), ValueError, "p must not contain NaN", id="nan"
+    ),
+    pytest.param(lambda: wasserstein([1.5, -0.5, 0, 0], UNIFORM, LINE), ValueError, "non-negative", id="negative"),
+    pytest.param(
+        lambda: wasserstein(JOINT, UNIFORM, LINE),
+        ValueError,
+        r"p must be one law, shape \[n\], got shape \(4, 2\)",
+        id="joint",
+    ),
+    pytest.param(lambda: wasserstein(UNIFORM, [0.5, 0.5], LINE), ValueError, "same points, got 4 and 2", id="lengths"),
+    pytest.param(
+        lambda: wasserstein(UNIFORM, UNIFORM, LINE, 0.5), ValueError, "order must be at least 1, got 0.5", id="order"
+    ),
+    pytest.param(
+        lambda: wasserstein(UNIFORM, UNIFORM, LINE, math.nan),
+        ValueError,
+        "order must be at least 1, got nan",
+        id="nan order",
+    ),
+    pytest.param(
+        lambda: wasserstein_inf(UNIFORM, UNIFORM, LINE[:, :3]), ValueError, r"shape \(4, 4\).*got \(4, 3\)", id="square"
+    ),
+    pytest.param(
+        lambda: wasserstein_inf(UNIFORM, UNIFORM, -LINE), ValueError, "cost must be finite and non-negative", id="minus"
+    ),
+    pytest.param(
+        lambda: wasserstein_inf(UNIFORM, UNIFORM, LINE * math.nan), ValueError, "cost must be finite", id="nan cost"
+    ),
+    pytest.param(
+        lambda: wasserstein_inf(UNIFORM, UNIFORM, LINE + 1), ValueError, "0 on the diagonal.*got 1", id="diagonal"
+    ),
+    pytest.param(
+        lambda: wasserstein_inf(UNIFORM, UNIFORM, np.triu(LINE)),
+        ValueError,
+        "cost must be symmetric.*np.maximum",
+        id="symmetry",
+    ),
+    pytest.param(
+        lambda: adversarial_risk(JOINT, GOOD_MAP, LINE, -0.1),
+        ValueError,
+        "eps must be a radius >= 0, got -0.1",
+        id="eps",
+    ),
+    pytest.param(
+        lambda: worst_case_error(JOINT, GOOD_MAP, LINE, math.nan), ValueError, "eps must be .* got nan", id="nan eps"
+    ),
+    pytest.param(
+        lambda: adversarial_risk(JOINT[:, :1] * 2, [0] * 4, LINE, 1),
+        ValueError,
+        r"K >= 2 labels, got \(4, 1\)",
+        id="one label",
+    ),
+    pytest.param(
+        lambda: adversarial_risk(UNIFORM, GOOD_MAP, LINE, 1),
+        ValueError,
+        r"joint_xy must have shape \[n, K\]",
+        id="no labels",
+    ),
+    pytest.param(
+        lambda: worst_case_error(JOINT * 2, GOOD_MAP, LINE, 1),
+        ValueError,
+        "joint_xy must sum to 1, got 2",
+        id="joint sum",
+    ),
+    pytest.param(
+        lambda: adversarial_risk(JOINT, [0, 0, 1, 2], LINE, 1),
+        ValueError,
+        "predictions must lie in 0, ..., 1, got 0 to 2",
+        id="range",
+    ),
+    pytest.param(
+        lambda: adversarial_risk(JOINT, [0, 0, -1, 1], LINE, 1), ValueError, "got -1 to 1", id="negative label"
+    ),
+    pytest.param(
+        lambda: adversarial_risk(JOINT, [0, 1], LINE, 1), ValueError, "got 2 for 4 rows", id="too few predictions"
+    ),
+    pytest.param(
+        lambda: adversarial_risk(JOINT, [0.0, 0, 1, 1], LINE, 1),
+        TypeError,
+        "integer labels, got dtype float64",
+        id="float labels",
+    ),
+    pytest.param(lambda: reachable_labels([[0, 1]], LINE, 1), ValueError, r"shape \[n\]", id="label shape"),
+    pytest.param(
+        lambda: representation_vulnerability([0.5, 0.5], GOOD_MAP, LINE, 1),
+        ValueError,
+        "got 2 for 4 rows",
+        id="law length",
+    ),
+    pytest.param(
+        lambda: minimal_information(UNIFORM, np.ones((4, 2))), ValueError, "boolean array.*got float64", id="reach type"
+    ),
+    pytest.param(
+        lambda: minimal_information(UNIFORM, LINE > 5), ValueError, "empty reach set for point 0", id="empty reach"
+    ),
+    pytest.param(
+        lambda: minimal_information_binary(UNIFORM, LINE < 5),
+        ValueError,
+        "two labels, got 4; use minimal_information",
+        id="binary",
+    ),
+    pytest.param(
+        lambda: minimal_information(
+            np.full(18, 1 / 18), np.eye(18, dtype=bool) | np.roll(np.eye(18, dtype=bool), 1, axis=1)
+        ),
+        ValueError,
+        "at most 16 labels may compete.*got 18; merge",
+        id="too many labels",
+    ),
+    pytest.param(
+        lambda: reach_from_masks([0, 1], 2), ValueError, r"masks must be integers in 1, ..., 2\^2 - 1", id="empty mask"
+    ),
+    pytest.param(lambda: reach_from_masks([4], 2), ValueError, "masks must be integers", id="large mask"),
+    pytest.param(
+        lambda: assign_first_reachable([[True, True]], [0, 0]), ValueError, "permutation of 0, ..., 1", id="ordering"
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "message"), BAD)
+def test_bad_input_is_refused(call: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        call()
