@@ -11,6 +11,7 @@ from configparser import ConfigParser
 from importlib import import_module, util
 from pathlib import Path
 
+from docutils import nodes
 from sphinx_proof.domain import ProofDomain
 
 HERE = Path(__file__).resolve().parent
@@ -166,6 +167,15 @@ def _table_of_contents(app, docname, source):
     source[0] = json.dumps(notebook)
 
 
+def _tagged_maths(app, doctree):
+    r"""Keep Sphinx from wrapping a tagged formula of several lines in ``split``, where ``\tag`` is not allowed."""
+    for node in doctree.findall(nodes.math_block):
+        text = node.astext()
+        if r"\tag" in text and not text.lstrip().startswith(r"\["):
+            node["no-wrap"] = node["nowrap"] = True
+            node.children = [nodes.Text(rf"\[{text}\]")]
+
+
 def _copy_mathjax(app, error):
     """Put the one MathJax file beside the pages."""
     if error or app.builder.format != "html":
@@ -180,4 +190,5 @@ def setup(app):
     """Connect the hooks above."""
     app.connect("autodoc-process-docstring", _docstrings, priority=400)  # before napoleon writes roles of its own
     app.connect("source-read", _table_of_contents)
+    app.connect("doctree-read", _tagged_maths)
     app.connect("build-finished", _copy_mathjax)
