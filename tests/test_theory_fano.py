@@ -225,6 +225,7 @@ def test_zero_information_is_chance() -> None:
     for information in (1e-20, 1e-12):  # 1 - 1/M - sqrt(2 I (1 - 1/M) / M), without losing digits
         expected = 1 - 1 / 7 - math.sqrt(2 * information * 6 / 49)
         assert adversarial_risk_lower_bound(information, 7) == pytest.approx(expected, abs=2e-12)
+    assert nonuniform_risk_lower_bound(0.0, np.full(3, 1 / 3)) == 1 - 1 / 3
     assert nonuniform_risk_lower_bound(0.0, [0.2, 0.7, 0.1]) == pytest.approx(0.3, abs=1e-15)
 
 

@@ -209,6 +209,12 @@ def test_scalars_give_floats_and_arrays_give_arrays() -> None:
     assert kl_divergence(law, [0.5, 0.5]).tolist() == [0.0, 0.0, 0.0]
 
 
+def test_sum_tolerance() -> None:
+    assert entropy([0.5, 0.5 + 5e-9]) == pytest.approx(LOG2, abs=1e-8)
+    with pytest.raises(ValueError, match="sum to 1, got 1.00000005"):
+        entropy([0.5, 0.5 + 5e-8])
+
+
 def test_the_input_is_not_changed() -> None:
     p = np.array([1.0 + 1e-13, -1e-13])
     assert check_probabilities(p).tolist() == [1.0 + 1e-13, 0.0] and p[1] == -1e-13

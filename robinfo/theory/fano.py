@@ -380,4 +380,4 @@ def nonuniform_risk_lower_bound(mutual_information: ArrayLike, class_probabiliti
         steepness = np.log1p(-d) - np.log(np.maximum(_water_level(d, law)[1], np.finfo(np.float64).tiny))
         excess = hamming_rate_distortion(d, law) - information
         d = np.clip(d + excess / np.maximum(steepness, 1e-9), 0.0, top)
-    return float_or_array(np.where(uncertainty <= 0.0, 0.0, np.where(information <= 0.0, top, d)))
+    return float_or_array(np.where(information <= 0.0, top, d))
