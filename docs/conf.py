@@ -123,9 +123,9 @@ def _public(name: str) -> dict[str, list[tuple[str, str]]]:
         names = vars(import_module(name))
     except ImportError:  # autosummary says which, as a warning
         return {"own": [], "passed_on": []}
-    listed = names.get("__all__", [n for n in names if not n.startswith("_")])
-    home = {n: getattr(names[n], "__module__", "") for n in names if n in listed and callable(names[n])}
-    inner = {n: m.removeprefix(f"{name}.") for n, m in home.items() if m.startswith(f"{name}.")}
+    listed = names.get("__all__", ())
+    home = {n: getattr(v, "__module__", "") for n, v in names.items() if callable(v) and not n.startswith("_")}
+    inner = {n: m.removeprefix(f"{name}.") for n, m in home.items() if n in listed and m.startswith(f"{name}.")}
     return {"own": [(_kind(names[n]), n) for n, m in home.items() if m == name],
             "passed_on": [(_kind(names[n]), f"{m}.{n}") for n, m in inner.items()]}
 

@@ -4,6 +4,7 @@
 * other ``#|`` lines are stripped; ``echo: false`` / ``output: false`` / ``code-fold: true``
   become MyST-NB tags;
 * YAML front matter in a raw cell is dropped (its ``title`` becomes the page title if there is no H1);
+* docstrings of exported code end before their sections, which the API page shows;
 * cells that only prepare (imports, checks of the input) are folded;
 * ipywidgets views are dropped (they would need JavaScript from a CDN), figures beside them stay;
 * figures get a text alternative: the title printed on them, else the heading above;
@@ -13,8 +14,10 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from functools import cache
 from html import unescape
+from pathlib import Path
 
 import nbformat
 import yaml
@@ -27,6 +30,7 @@ _HEADING = re.compile(r"^#+\s+(.*?)\s*$", re.MULTILINE)
 _SVG_TEXT = re.compile(r"<!-- (.*?) -->")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _IMAGES = ("image/svg+xml", "image/png", "image/jpeg")
+_EXPORTED = {"export", "exporti", "exports"}
 _DROP = {"hide", "default_exp", "default_cls_lvl"}
 _TAGS = {("echo", "false"): "remove-input", ("output", "false"): "remove-output", ("code-fold", "true"): "hide-input"}
 
@@ -41,22 +45,26 @@ def split_directives(source: str) -> tuple[dict[str, str], str]:
     return found, code.strip("\n")
 
 
+def definitions(path: Path, module: str) -> Iterator[str]:
+    """Full names of the public functions, classes and methods that a file defines."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            yield f"{module}.{node.name}"
+            if isinstance(node, ast.ClassDef):
+                inner = (m.name for m in node.body if isinstance(m, ast.FunctionDef) and not m.name.startswith("_"))
+                yield from (f"{module}.{node.name}.{name}" for name in inner)
+
+
 @cache
 def symbols(package: str) -> dict[str, str]:
-    """Every tail of the full name of an exported symbol; a tail that two symbols share means neither."""
-    from importlib import import_module
-
-    try:
-        index = import_module(f"{package}._modidx").d["syms"]
-    except ImportError:
-        return {}
+    """Every tail of the full name of a public symbol; a tail that two symbols share means neither."""
     owners: dict[str, set[str]] = {}
-    for names in index.values():
-        for full in names:
+    root = Path(__file__).resolve().parents[2]
+    for path in (root / package).rglob("[!_]*.py"):
+        for full in definitions(path, ".".join(path.relative_to(root).with_suffix("").parts)):
             parts = full.split(".")
-            if not any(part.startswith("_") for part in parts):
-                for i in range(len(parts)):
-                    owners.setdefault(".".join(parts[i:]), set()).add(full)
+            for i in range(len(parts)):
+                owners.setdefault(".".join(parts[i:]), set()).add(full)
     return {tail: next(iter(full)) for tail, full in owners.items() if len(full) == 1}
 
 
@@ -96,6 +104,29 @@ def text_alternative(output: dict, heading: str) -> str:
     return re.sub(r"[`$\\{}]", "", f"Figure: {title}")
 
 
+def shorten_docstrings(code: str) -> tuple[str, list[str]]:
+    """Exported code with its docstrings cut before the first section, and the public names whose docstrings were cut."""
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:
+        return code, []
+    lines, names, cuts = code.split("\n"), [], []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node, clean=False):
+            text = node.body[0]
+            body = lines[text.lineno - 1:text.end_lineno]
+            first = next((i for i, line in enumerate(body) if re.match(r"\s*-{3,}$", line)), None)
+            if first is not None and first > 1:
+                cuts.append((text.lineno - 1 + first - 1, text.end_lineno))
+                names += [node.name] if node in tree.body and not node.name.startswith("_") else []
+    for start, end in sorted(cuts, reverse=True):
+        while not lines[start - 1].strip():
+            start -= 1
+        quotes = lines[end - 1].strip()[-3:]
+        lines[start - 1:end] = [lines[start - 1] + quotes]
+    return "\n".join(lines), names
+
+
 def groundwork(code: str) -> bool:
     """Whether a cell only prepares: imports, private constants, checks of the input."""
     try:
@@ -114,12 +145,12 @@ def groundwork(code: str) -> bool:
     return bool(body) and all(map(prepares, body))
 
 
-def code_cell(cell: nbformat.NotebookNode, heading: str) -> nbformat.NotebookNode | None:
-    """A code cell as the site shows it; None for a hidden one."""
+def code_cell(cell: nbformat.NotebookNode, heading: str, table: dict[str, str]) -> list[nbformat.NotebookNode]:
+    """A code cell as the site shows it, with a line that links to the documentation cut from it; nothing if hidden."""
     found, code = split_directives(cell.source)
     if _DROP & found.keys() or not code:
-        return None
-    cell.source = code
+        return []
+    cell.source, cut = shorten_docstrings(code) if _EXPORTED & found.keys() else (code, [])
     tags = cell.metadata.setdefault("tags", [])
     tags += [tag for (key, value), tag in _TAGS.items() if found.get(key) == value]
     if groundwork(code) and "parameters" not in tags:
@@ -128,7 +159,9 @@ def code_cell(cell: nbformat.NotebookNode, heading: str) -> nbformat.NotebookNod
     figures = [o for o in cell.outputs if any(kind in o.get("data", {}) for kind in _IMAGES)]
     if figures:
         cell.metadata["mystnb"] = {"image": {"alt": text_alternative(figures[0], heading)}}
-    return cell
+    links = ", ".join(f"`{name}`" for name in cut if name in table)
+    more = [nbformat.v4.new_markdown_cell(link(f"Documented in full: {links}.", table))] if links else []
+    return [cell, *more]
 
 
 def read(text: str, package: str = "") -> nbformat.NotebookNode:
@@ -144,8 +177,8 @@ def read(text: str, package: str = "") -> nbformat.NotebookNode:
             heading = (_HEADING.findall(cell.source) or [heading])[-1]
             cell.source = link(cell.source, table)
             cells.append(cell)
-        elif (shown := code_cell(cell, heading)) is not None:
-            cells.append(shown)
+        else:
+            cells += code_cell(cell, heading, table)
     notebook.metadata.pop("widgets", None)
     notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}  # nbdev_clean drops it
     notebook.cells = cells
