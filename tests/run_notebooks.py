@@ -22,7 +22,7 @@ def run(path: Path) -> None:
     """Execute one notebook and write it back with its outputs."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(notebook, timeout=600, kernel_name="python3", coalesce_streams=True,
-                            resources={"metadata": {"path": str(path.parent)}}, store_widget_state=False)
+                            resources={"metadata": {"path": str(path.parent)}})
     client.execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":

@@ -1,0 +1,880 @@
+"""The experiments of the worst-case mutual information paper (2020): quickstart, Table 1, Figures 1 and 2.
+
+A notebook states the parameters and calls one function of this module; the function trains (each part with a
+checkpoint in the run's folder, so that a run that was killed continues), evaluates, and returns rows to record.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from robinfo.attacks import PGD
+from robinfo.data import ImageDataset, augmentation, load, to_float
+from robinfo.evaluation import survivors
+from robinfo.experiments.record import Row, judge, paper_row
+from robinfo.models import Classifier, Encoder, classifier, linear_head, mlp_head
+from robinfo.objectives import AdversarialTraining, InfoMax, Standard
+from robinfo.theory.confidence import binomial_interval, mean_interval
+from robinfo.theory.fano import adversarial_accuracy_upper_bound
+from robinfo.threats import Linf, Threat
+from robinfo.training import History, fit
+from robinfo.vulnerability import VulnerabilityEstimate, estimate_vulnerability
+
+__all__ = ["Quickstart", "Setup", "Study", "Table1", "bounds", "paper_threat", "plot_bounds", "plot_gap", "plot_quickstart",
+           "plot_table1", "quickstart", "table1"]
+
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#999999"
+
+_PAPER_ATTACK = {  # data set: radius, steps, step size (supplement, D.1); digits: chosen here
+    "digits": (0.1, 5, 0.05), "mnist": (0.3, 10, 0.1), "fashion_mnist": (0.1, 10, 0.02), "svhn": (4 / 255, 10, 0.005),
+    "cifar10": (8 / 255, 7, 0.01), "cifar100": (8 / 255, 7, 0.01)}
+_PAPER_TABLE = {"cifar10": "1", "mnist": "3", "fashion_mnist": "4", "svhn": "5"}
+_PAPER_MODEL = {"baseline_h": "Baseline-H", "vgg16": "VGG16", "resnet18": "ResNet18", "resnet50": "ResNet50",
+                "densenet121": "DenseNet121"}
+
+
+def paper_threat(dataset: str) -> tuple[Linf, int, float]:
+    """Ball, steps and step size of the attack that the paper uses on a data set.
+
+    Parameters
+    ----------
+    dataset : str
+        Name as for `robinfo.data.load`.
+
+    Returns
+    -------
+    (Linf, int, float)
+        Threat, gradient steps, step size. The embedded digits are not in the paper; their radius is 0.1.
+
+    References
+    ----------
+    Zhu, Zhang and Evans (2020), supplement, D.1.
+
+    Examples
+    --------
+    >>> threat, steps, step_size = paper_threat("cifar10")
+    >>> print(threat, steps, step_size)
+    Linf(8/255) 7 0.01
+    """
+    radius, steps, step_size = _PAPER_ATTACK[dataset]
+    return Linf(radius), steps, step_size
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Settings of one experiment; None stands for the paper's value on the data set.
+
+    Parameters
+    ----------
+    dataset : str
+        Name as for `robinfo.data.load`.
+    run_dir : str
+        Folder for checkpoints and figures.
+    seeds : sequence of int
+        One independent repetition each.
+    train_images, test_images, validation_images : int or None
+        How many; None takes all. Validation images are cut from the training split.
+    epsilon, steps, step_size : float, int, float or None
+        The Linf attack of training and estimation.
+    evaluation_steps : int or None
+        Steps of the attack that measures accuracy; None repeats the attack of training, as the paper does.
+    width : float
+        Factor on the encoder's hidden sizes; the paper has 1.
+    critic_width, critic_channels : int
+        Sizes of the critic; the paper has 2048 and 64.
+    encoder_epochs, head_epochs, classifier_epochs, critic_epochs : int
+        Length of each training.
+    learning_rate : float
+        Of Adam; the paper has 1e-4.
+    batch_size : int
+        Also the number of pairs of a batch estimate; the paper has 128.
+    estimator, negatives, gradient : str
+        As for `InfoMax`.
+    augment : str
+        As for `robinfo.data.augmentation`.
+    device, precision : str
+        As for `fit`.
+
+    Examples
+    --------
+    >>> Setup(dataset="digits").threat
+    Linf(radius=0.1)
+    """
+
+    dataset: str
+    run_dir: str = "."
+    seeds: Sequence[int] = (0,)
+    train_images: int | None = None
+    test_images: int | None = None
+    validation_images: int = 0
+    epsilon: float | None = None
+    steps: int | None = None
+    step_size: float | None = None
+    evaluation_steps: int | None = None
+    width: float = 1.0
+    critic_width: int = 2048
+    critic_channels: int = 64
+    encoder_epochs: int = 300
+    head_epochs: int = 300
+    classifier_epochs: int = 300
+    critic_epochs: int = 300
+    learning_rate: float = 1e-4
+    batch_size: int = 128
+    estimator: str = "dv"
+    negatives: Literal["others", "all"] = "others"
+    gradient: Literal["full", "published"] = "full"
+    augment: str = "none"
+    device: str = "auto"
+    precision: str = "32-true"
+
+    @property
+    def threat(self) -> Threat:
+        """The ball of the attack."""
+        return Linf(_PAPER_ATTACK[self.dataset][0] if self.epsilon is None else self.epsilon)
+
+    @property
+    def attack(self) -> PGD:
+        """The attack of training: from the image itself, best iterate kept, as in the paper."""
+        _, steps, step_size = _PAPER_ATTACK[self.dataset]
+        own_radius = self.epsilon is not None
+        size = self.step_size if self.step_size is not None or own_radius else step_size
+        return PGD(self.threat, steps=self.steps or steps, step_size=size, random_start=False)
+
+    @property
+    def evaluation_attack(self) -> PGD:
+        """The attack that measures accuracy: the training attack, or a longer one with a random start."""
+        if self.evaluation_steps is None:
+            return self.attack
+        return PGD(self.threat, steps=self.evaluation_steps, random_start=True, seed=0)
+
+    def reduced(self) -> str:
+        """What is smaller than in the paper, as a text for results; empty when nothing is."""
+        full = {"width": 1.0, "critic_width": 2048, "critic_channels": 64, "encoder_epochs": 300, "head_epochs": 300,
+                "classifier_epochs": 300, "critic_epochs": 300, "train_images": None, "test_images": None}
+        less = [f"{name} {getattr(self, name)}" for name, paper in full.items()
+                if getattr(self, name) is not None and (paper is None or getattr(self, name) < paper)]
+        trials = [] if len(self.seeds) >= 4 else [f"{len(self.seeds)} trial{'s' if len(self.seeds) > 1 else ''}"]
+        return f"reduced: {', '.join(less + trials)}" if less or trials else ""
+
+
+# --- the study: data, training of parts, measurement --------------------------------------------------------------------
+class Study:
+    """Data and trained parts of one experiment; each part is trained once and found again by its checkpoint.
+
+    Parameters
+    ----------
+    setup : Setup
+        The settings.
+    parts : int
+        How many parts will be trained, for the headings of the progress.
+
+    Examples
+    --------
+    >>> study = Study(Setup(dataset="digits", train_images=100, test_images=50))
+    >>> study.data.train_images.shape[0], study.test[0].shape[0]
+    (100, 50)
+    """
+
+    def __init__(self, setup: Setup, parts: int = 0) -> None:
+        self.setup, self.parts, self.started = setup, parts, 0
+        _check_limits(setup)
+
+    @cached_property
+    def _split(self) -> tuple[ImageDataset, tuple[Tensor, Tensor]]:
+        setup, data = self.setup, load(self.setup.dataset)
+        rest, validation = (data, (data.train_images[:0], data.train_labels[:0]))
+        if setup.validation_images:
+            rest, validation = data.split(setup.validation_images, seed=0)
+        train = None if setup.train_images is None else min(setup.train_images, len(rest.train_images))
+        test = None if setup.test_images is None else min(setup.test_images, len(rest.test_images))
+        return (rest if train is None and test is None else rest.subset(train=train, test=test, seed=0)), validation
+
+    @property
+    def data(self) -> ImageDataset:
+        """Training and test images, limited as the settings say."""
+        return self._split[0]
+
+    @cached_property
+    def test(self) -> tuple[Tensor, Tensor]:
+        """Test images, float, and labels."""
+        return to_float(self.data.test_images), self.data.test_labels
+
+    @cached_property
+    def validation(self) -> tuple[Tensor, Tensor]:
+        """Validation images, float, and labels."""
+        images, labels = self._split[1]
+        return to_float(images), labels
+
+    def _heading(self, text: str) -> None:
+        self.started += 1
+        count = f"[{self.started}/{self.parts}] " if self.parts else ""
+        print(f"{count}{text}", flush=True)
+
+    def _fit(self, name: str, model: nn.Module, objective: Any, *, epochs: int, seed: int, **options: Any) -> History:
+        setup = self.setup
+        augment = None if setup.augment == "none" else augmentation(setup.augment, setup.dataset)
+        return fit(model, objective, self.data, epochs=epochs, seed=seed, batch_size=setup.batch_size, augment=augment,
+                   learning_rate=options.pop("learning_rate", setup.learning_rate), device=setup.device, precision=setup.precision,
+                   checkpoint=Path(setup.run_dir) / "checkpoints" / f"{name}-{seed}.safetensors", **options)
+
+    def encoder(self, seed: int, *, worst_case: bool) -> nn.Module:
+        """Representation trained without labels, for the normal or for the worst-case information.
+
+        Parameters
+        ----------
+        seed : int
+            Of weights and training.
+        worst_case : bool
+            Whether batches are attacked.
+
+        Returns
+        -------
+        nn.Module
+            In evaluation mode.
+        """
+        setup = self.setup
+        self._heading(f"{'worst-case' if worst_case else 'normal'} representation, seed {seed}")
+        torch.manual_seed(seed)
+        model = Encoder(self.data.in_channels, self.data.image_size[0], width=setup.width)
+        objective = InfoMax(setup.threat if worst_case else None, steps=setup.attack.steps, step_size=setup.attack.size,
+                            estimator=setup.estimator, negatives=setup.negatives, gradient=setup.gradient,
+                            critic_width=setup.critic_width, critic_channels=setup.critic_channels)
+        self._fit("worst" if worst_case else "normal", model, objective, epochs=setup.encoder_epochs, seed=seed)
+        return model.eval()
+
+    def _objective(self, robust: bool) -> Any:
+        return AdversarialTraining(self.setup.attack) if robust else Standard()
+
+    def head(self, encoder: nn.Module, seed: int, *, kind: str, robust: bool, name: str,
+             monitor: Callable[[nn.Module], Mapping[str, float]] | None = None) -> tuple[nn.Module, History]:
+        """Head trained above a frozen representation.
+
+        Parameters
+        ----------
+        encoder : nn.Module
+            The representation; it is not changed.
+        seed : int
+            Of weights and training.
+        kind : {"MLP", "Linear"}
+            Architecture of the head.
+        robust : bool
+            Adversarial training of the head, the attack going through the representation.
+        name : str
+            What the representation is called in checkpoints.
+        monitor : callable, optional
+            As for `fit`; the best epoch is chosen by its ``adversarial_accuracy``.
+
+        Returns
+        -------
+        (nn.Module, History)
+            Classifier in evaluation mode, and its training.
+        """
+        self._heading(f"{'robust' if robust else 'standard'} {kind} head on the {name} representation, seed {seed}")
+        torch.manual_seed(seed)
+        model = Classifier(encoder, _new_head(kind, self.data.num_classes))
+        history = self._fit(f"{name}-{kind}-{'robust' if robust else 'standard'}", model, self._objective(robust), seed=seed,
+                            epochs=self.setup.head_epochs, frozen=[encoder], monitor=monitor,
+                            select=None if monitor is None else "adversarial_accuracy")
+        return model.eval(), history
+
+    def supervised(self, seed: int, *, architecture: str = "baseline_h", kind: str = "MLP", robust: bool,
+                   **options: Any) -> nn.Module:
+        """Classifier trained with labels from end to end.
+
+        Parameters
+        ----------
+        seed : int
+            Of weights and training.
+        architecture : str
+            As for `robinfo.models.classifier`.
+        kind : {"MLP", "Linear"}
+            Head of Baseline-H.
+        robust : bool
+            Whether by adversarial training.
+        **options
+            For `fit`.
+
+        Returns
+        -------
+        nn.Module
+            In evaluation mode.
+        """
+        self._heading(f"fully supervised {architecture} ({kind} head), {'robust' if robust else 'standard'}, seed {seed}")
+        torch.manual_seed(seed)
+        data = self.data
+        model = classifier(architecture, in_channels=data.in_channels, image_size=data.image_size[0],
+                           num_classes=data.num_classes, width=self.setup.width)
+        if architecture == "baseline_h" and kind == "Linear":
+            model.head = linear_head(num_classes=data.num_classes)
+        self._fit(f"{architecture}-{kind}-{'robust' if robust else 'standard'}", model, self._objective(robust), seed=seed,
+                  epochs=self.setup.classifier_epochs, **options)
+        return model.eval()
+
+    def correct(self, model: nn.Module, attack: PGD | None = None) -> int:
+        """Number of test images classified correctly, before or after an attack."""
+        device = next(model.parameters()).device
+        images, labels = (part.to(device) for part in self.test)
+        return int(survivors(model, images, labels, attack, batch_size=500, progress=attack is not None).sum())
+
+    def accuracies(self, model: nn.Module) -> dict[str, int]:
+        """Counts of correct test images: natural, and under the attack of the evaluation."""
+        return {"natural_accuracy": self.correct(model),
+                "adversarial_accuracy": self.correct(model, self.setup.evaluation_attack)}
+
+    def vulnerability(self, representation: nn.Module, seed: int, name: str) -> VulnerabilityEstimate:
+        """Normal and worst-case information of a representation, and the difference.
+
+        Parameters
+        ----------
+        representation : nn.Module
+            Images to [N, d].
+        seed : int
+            Of the critics.
+        name : str
+            What it is called in checkpoints.
+
+        Returns
+        -------
+        VulnerabilityEstimate
+            In nats.
+        """
+        setup = self.setup
+        self._heading(f"information of the {name} representation, seed {seed}")
+        size = min(setup.batch_size, len(self.test[0]))
+        return estimate_vulnerability(
+            representation, to_float(self.data.train_images), self.test[0], setup.threat, epochs=setup.critic_epochs,
+            batch_size=size, steps=setup.attack.steps, step_size=setup.attack.size, estimator=setup.estimator,
+            negatives=setup.negatives, gradient=setup.gradient, critic_width=setup.critic_width,
+            critic_channels=setup.critic_channels, learning_rate=setup.learning_rate, seed=seed, device=setup.device,
+            precision=setup.precision, checkpoint=Path(setup.run_dir) / "checkpoints" / f"critic-{name}-{seed}")
+
+    # --- rows
+
+    def accuracy_row(self, metric: str, counts: Sequence[int], *, model: str, method: str,
+                     paper: Mapping[str, Any] | None = None) -> Row:
+        """One accuracy in per cent: mean over seeds, with a Student interval, or a binomial one for a single seed."""
+        n, setup = len(self.test[0]), self.setup
+        shares = [100 * c / n for c in counts]
+        interval = mean_interval(shares)
+        if interval is None:
+            low, high = binomial_interval(counts[0], n)
+            interval = (100 * low, 100 * high)
+        attacked = metric == "adversarial_accuracy"
+        row = Row(metric=metric, value=sum(shares) / len(shares), unit="%", n=n, interval=interval, dataset=setup.dataset,
+                  model=model, method=method, attack=str(setup.evaluation_attack) if attacked else None,
+                  threat=str(setup.threat) if attacked else None, seeds=tuple(setup.seeds), paper=paper, settings=setup.reduced())
+        return judge(row)
+
+    def information_rows(self, estimates: Sequence[VulnerabilityEstimate], *, model: str, method: str,
+                         papers: Mapping[str, Any] | None = None) -> list[Row]:
+        """Normal information, worst-case information and vulnerability, in nats; mean over seeds, or over batches."""
+        rows, seeds = [], tuple(self.setup.seeds)
+        for metric, name in (("normal_mi", "normal"), ("worst_case_mi", "worst_case"), ("vulnerability", "vulnerability")):
+            values = [getattr(e, metric) for e in estimates]
+            interval = mean_interval(values) or getattr(estimates[0], f"{name}_interval")
+            worst = metric != "normal_mi"
+            rows.append(judge(Row(metric=metric, value=sum(values) / len(values), unit="nats", n=estimates[0].batches,
+                                  interval=interval, dataset=self.setup.dataset, model=model, method=method,
+                                  attack=f"PGD-{self.setup.attack.steps} on the batch estimate" if worst else None,
+                                  threat=str(self.setup.threat) if worst else None, seeds=seeds,
+                                  paper=(papers or {}).get(metric), settings=self.setup.reduced())))
+        return rows
+
+
+def _check_limits(setup: Setup) -> None:
+    """Settings that would only fail after a long time fail now."""
+    if setup.dataset not in _PAPER_ATTACK:
+        raise ValueError(f"dataset must be one of {', '.join(_PAPER_ATTACK)}, got {setup.dataset!r}; choose one of them")
+    if not setup.seeds:
+        raise ValueError("seeds must name at least one repetition, got none; for example seeds=[0]")
+    for name in ("train_images", "test_images"):
+        limit = getattr(setup, name)
+        if limit is not None and limit < 2:
+            raise ValueError(f"{name} must be at least 2 or None, got {limit}; raise it")
+
+
+def _new_head(kind: str, num_classes: int) -> nn.Module:
+    if kind not in ("MLP", "Linear"):
+        raise ValueError(f"a head must be 'MLP' or 'Linear', got {kind!r}; choose one of them")
+    return mlp_head(num_classes=num_classes) if kind == "MLP" else linear_head(num_classes=num_classes)
+
+
+# --- quickstart ---------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Quickstart:
+    """What the quickstart measured on two representations.
+
+    Attributes
+    ----------
+    study : Study
+        Data and settings.
+    estimates : dict of str to VulnerabilityEstimate
+        By representation: "normal", "worst-case".
+    counts : dict of (str, str) to dict
+        Correct test images, by representation and head.
+    """
+
+    study: Study
+    estimates: dict[str, VulnerabilityEstimate]
+    counts: dict[tuple[str, str], dict[str, int]]
+
+    def share(self, representation: str, head: str, metric: str) -> float:
+        """An accuracy in [0, 1]."""
+        return self.counts[representation, head][metric] / len(self.study.test[0])
+
+    def bound(self, representation: str) -> float:
+        """Adversarial accuracy that Theorem 3.4 (sharp) allows above a representation, at the estimate."""
+        return self.estimates[representation].accuracy_upper_bound(self.study.data.num_classes)
+
+    @property
+    def rows(self) -> list[Row]:
+        """Every number, for ``metrics.json``."""
+        rows: list[Row] = []
+        for name, estimate in self.estimates.items():
+            rows += self.study.information_rows([estimate], model="encoder", method=f"{name} representation")
+            rows.append(_bound_row(self.study, estimate, f"{name} representation", "encoder"))
+        for (name, head), counts in self.counts.items():
+            rows += [self.study.accuracy_row(metric, [count], model="encoder + MLP head",
+                                             method=f"{name} representation / {head} head") for metric, count in counts.items()]
+        return rows
+
+    def verdict(self) -> str:
+        """One sentence: what was found, whichever way it falls."""
+        best = {name: max(self.share(name, head, "adversarial_accuracy") for head in ("standard", "robust"))
+                for name in self.estimates}
+        lost = {name: e.vulnerability for name, e in self.estimates.items()}
+        way = "more" if best["worst-case"] > best["normal"] else "not more"
+        return (f"In {self.study.setup.threat} the representation trained for the worst case loses {lost['worst-case']:.2f} nats, "
+                f"the normal one {lost['normal']:.2f}; the best head above it reaches {100 * best['worst-case']:.1f} % under attack "
+                f"against {100 * best['normal']:.1f} %: {way} robust, measured on {len(self.study.test[0])} images with one seed "
+                f"({_consistency(best, {name: self.bound(name) for name in best})}).")
+
+
+def _consistency(best: Mapping[str, float], allowed: Mapping[str, float]) -> str:
+    above = [name for name in best if best[name] > allowed[name]]
+    if not above:
+        return "all below the plug-in bound of Theorem 3.4"
+    return (f"the {' and '.join(above)} representation exceeds its plug-in bound, so its worst-case information "
+            "was underestimated")
+
+
+def _bound_row(study: Study, estimate: VulnerabilityEstimate, method: str, model: str) -> Row:
+    """The accuracy that the sharp form of Theorem 3.4 allows at the estimate, with the interval carried through."""
+    classes = study.data.num_classes
+    interval = estimate.worst_case_interval
+    carried = None if interval is None else tuple(
+        100 * float(adversarial_accuracy_upper_bound(max(end, 0.0), classes, form="sharp")) for end in interval)
+    return Row(metric="accuracy_upper_bound_plug_in", value=100 * estimate.accuracy_upper_bound(classes), unit="%",
+               n=estimate.batches, interval=carried, dataset=study.setup.dataset, model=model, method=method,  # type: ignore[arg-type]
+               attack=None, threat=str(study.setup.threat), seeds=tuple(study.setup.seeds), settings=study.setup.reduced())
+
+
+def quickstart(setup: Setup) -> Quickstart:
+    """Train a normal and a worst-case representation, measure both, and put heads above them.
+
+    Parameters
+    ----------
+    setup : Setup
+        The first seed is used.
+
+    Returns
+    -------
+    Quickstart
+        Estimates and accuracies.
+    """
+    study, seed = Study(setup, parts=8), setup.seeds[0]
+    estimates, counts = {}, {}
+    for name in ("normal", "worst-case"):
+        encoder = study.encoder(seed, worst_case=name == "worst-case")
+        for head in ("standard", "robust"):
+            model, _ = study.head(encoder, seed, kind="MLP", robust=head == "robust", name=name)
+            counts[name, head] = study.accuracies(model)
+        estimates[name] = study.vulnerability(encoder, seed, name)
+    return Quickstart(study, estimates, counts)
+
+
+def plot_quickstart(result: Quickstart) -> Any:
+    """Information (left) and accuracy under attack with the plug-in bound (right) of the two representations.
+
+    Parameters
+    ----------
+    result : Quickstart
+        What was measured.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.4))
+    names = list(result.estimates)
+    for i, name in enumerate(names):
+        e = result.estimates[name]
+        for shift, value, interval, colour, label in ((-0.18, e.normal_mi, e.normal_interval, BLUE, "normal"),
+                                                      (0.18, e.worst_case_mi, e.worst_case_interval, ORANGE, "worst case")):
+            spread = None if interval is None else [[value - interval[0]], [interval[1] - value]]
+            left.bar(i + shift, value, 0.34, yerr=spread, color=colour, capsize=3, label=label if i == 0 else None)
+    left.set(xticks=range(len(names)), xticklabels=[f"{n}\nrepresentation" for n in names], ylabel="information estimate, nats",
+             title="What the worst perturbation leaves")
+    left.axhline(0, color="black", linewidth=0.8)
+    left.legend()
+    for i, name in enumerate(names):
+        for shift, head, colour in ((-0.18, "standard", GREEN), (0.18, "robust", PURPLE)):
+            right.bar(i + shift, 100 * result.share(name, head, "adversarial_accuracy"), 0.34, color=colour,
+                      label=f"{head} head" if i == 0 else None)
+            right.plot(i + shift, 100 * result.share(name, head, "natural_accuracy"), "o", color="black", markersize=4,
+                       label="natural accuracy" if i + shift < 0 else None)
+        right.hlines(100 * result.bound(name), i - 0.4, i + 0.4, color=ORANGE, linestyles="--",
+                     label="bound (plug-in, Theorem 3.4)" if i == 0 else None)
+    right.set(xticks=range(len(names)), xticklabels=[f"{n}\nrepresentation" for n in names], ylim=(0, 105),
+              ylabel=f"accuracy in {result.study.setup.threat}, %", title="What heads above it can still do")
+    right.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.tight_layout()
+    return figure
+
+
+# --- Table 1 ------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Table1:
+    """Counts of correct test images of every row of Table 1, by head architecture, row and seed.
+
+    Attributes
+    ----------
+    study : Study
+        Data and settings.
+    counts : dict of (str, str) to list of dict
+        By head architecture ("MLP", "Linear") and row name as in the paper; one dict of counts per seed.
+    early_stopping_on : str
+        Split on which the early-stopped row was chosen.
+    """
+
+    study: Study
+    counts: dict[tuple[str, str], list[dict[str, int]]]
+    early_stopping_on: str = "validation"
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> list[Row]:
+        """Every number beside the paper's, for ``metrics.json``."""
+        table, rows = _PAPER_TABLE.get(self.study.setup.dataset), []
+        for (kind, method), trials in self.counts.items():
+            for metric in trials[0]:
+                paper = None if table is None else paper_row("Zhu2020", table, method=method, metric=metric, head=kind)
+                rows.append(self.study.accuracy_row(metric, [t[metric] for t in trials], model=f"encoder, h={kind}",
+                                                    method=method, paper=paper))
+        return rows
+
+    def mean(self, kind: str, method: str, metric: str = "adversarial_accuracy") -> float:
+        """Mean accuracy over the seeds, per cent."""
+        trials = self.counts[kind, method]
+        return 100 * sum(t[metric] for t in trials) / len(trials) / len(self.study.test[0])
+
+    def verdict(self) -> str:
+        """One sentence on the paper's ordering, reported as found."""
+        parts = []
+        for kind in ("MLP", "Linear"):
+            if (kind, "Ours / h=Robust") not in self.counts:
+                continue
+            ours, other = (self.mean(kind, f"{name} / h=Robust") for name in ("Ours", "Hjelm et al. (2018)"))
+            found = "holds" if ours > other else "does not hold"
+            parts.append(f"{kind}: ours {ours:.1f} % against {other:.1f} %, the paper's ordering {found}")
+        label = f" ({self.study.setup.reduced()}; not a reproduction)" if self.study.setup.reduced() else ""
+        return f"Adversarial accuracy with a robust head, {self.study.setup.threat} — " + "; ".join(parts) + label + "."
+
+
+def table1(setup: Setup, *, heads: Sequence[str] = ("MLP", "Linear"),
+           early_stopping_on: Literal["validation", "test"] = "validation") -> Table1:
+    """All rows of Table 1 (of Tables 3, 4, 5 for other data sets): representations, heads, supervised references.
+
+    Parameters
+    ----------
+    setup : Setup
+        Settings; `validation_images` are needed for early stopping on validation data.
+    heads : sequence of {"MLP", "Linear"}
+        Head architectures.
+    early_stopping_on : {"validation", "test"}
+        Where the early-stopped head is chosen. "test" repeats the paper's choice, which makes that row optimistic.
+
+    Returns
+    -------
+    Table1
+        Counts per row and seed.
+
+    Raises
+    ------
+    ValueError
+        Early stopping on validation data without validation images.
+
+    References
+    ----------
+    Zhu, Zhang and Evans (2020), Table 1 and supplement, Tables 3 to 5.
+    """
+    if early_stopping_on not in ("validation", "test"):
+        raise ValueError(f"early_stopping_on must be 'validation' or 'test', got {early_stopping_on!r}; choose one of them")
+    if early_stopping_on == "validation" and setup.validation_images < 1:
+        raise ValueError("early stopping on validation data needs validation_images >= 1, got 0; raise it, or choose 'test'")
+    study = Study(setup, parts=len(setup.seeds) * (2 + 6 * len(heads)))
+    counts: dict[tuple[str, str], list[dict[str, int]]] = {}
+    for seed in setup.seeds:
+        for name, title in (("normal", "Hjelm et al. (2018)"), ("worst-case", "Ours")):
+            encoder = study.encoder(seed, worst_case=name == "worst-case")
+            for kind in heads:
+                for method, correct in _head_rows(study, encoder, seed, kind, name, title, early_stopping_on).items():
+                    counts.setdefault((kind, method), []).append(correct)
+        for kind in heads:
+            for robust in (False, True):
+                model = study.supervised(seed, kind=kind, robust=robust)
+                method = f"Fully-Supervised {'Robust' if robust else 'Standard'}"
+                counts.setdefault((kind, method), []).append(study.accuracies(model))
+    return Table1(study, counts, early_stopping_on)
+
+
+def _head_rows(study: Study, encoder: nn.Module, seed: int, kind: str, name: str, title: str,
+               early_stopping_on: str) -> dict[str, dict[str, int]]:
+    """Rows of one representation: standard, early-stopped (worst case only), robust."""
+    monitor = _monitor(study, early_stopping_on) if name == "worst-case" else None
+    model, history = study.head(encoder, seed, kind=kind, robust=False, name=name, monitor=monitor)
+    rows = {f"{title} / h=Standard": study.accuracies(model)}
+    if monitor is not None:
+        history.restore_best(model)
+        rows[f"{title} / h=Standard (E.S.)"] = study.accuracies(model)
+    model, _ = study.head(encoder, seed, kind=kind, robust=True, name=name)
+    return rows | {f"{title} / h=Robust": study.accuracies(model)}
+
+
+def _monitor(study: Study, split: str) -> Callable[[nn.Module], dict[str, float]]:
+    """Adversarial accuracy after each epoch, on the split that chooses the early-stopped head."""
+    images, labels = study.test if split == "test" else study.validation
+
+    def monitor(model: nn.Module) -> dict[str, float]:
+        device = next(model.parameters()).device
+        alive = survivors(model, images.to(device), labels.to(device), study.setup.evaluation_attack, batch_size=500)
+        return {"adversarial_accuracy": float(alive.double().mean())}
+
+    return monitor
+
+
+def plot_table1(result: Table1) -> Any:
+    """Natural and adversarial accuracy of every row, the paper's value as a mark.
+
+    Parameters
+    ----------
+    result : Table1
+        What was measured.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import matplotlib.pyplot as plt
+
+    rows = {(r.model, r.method, r.metric): r for r in result.rows}
+    kinds = list(dict.fromkeys(kind for kind, _ in result.counts))
+    methods = list(dict.fromkeys(method for _, method in result.counts))
+    figure, axes = plt.subplots(1, len(kinds), figsize=(1 + 4.2 * len(kinds), 3.6), sharey=True, squeeze=False)
+    for axis, kind in zip(axes[0], kinds, strict=True):
+        for shift, metric, colour in ((0.2, "natural_accuracy", BLUE), (-0.2, "adversarial_accuracy", ORANGE)):
+            for i, method in enumerate(reversed(methods)):
+                row = rows[f"encoder, h={kind}", method, metric]
+                axis.barh(i + shift, row.value, 0.36, color=colour, label=metric.replace("_", " ") if i == 0 else None)
+                if row.interval is not None:
+                    axis.hlines(i + shift, max(row.interval[0], 0), min(row.interval[1], 100), color="black", linewidth=1)
+                if row.paper is not None:
+                    axis.plot(row.paper["mean"], i + shift, "D", color="black", markerfacecolor="white", markersize=4,
+                              label="paper" if i == 0 and shift > 0 else None)
+        axis.set(yticks=range(len(methods)), yticklabels=list(reversed(methods)), xlim=(0, 102), title=f"{kind} head",
+                 xlabel=f"accuracy, % ({result.study.setup.dataset}, {result.study.setup.threat})")
+    axes[0][-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.tight_layout()
+    return figure
+
+
+# --- Figures 1 and 2 ----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Bounds:
+    """Information of the logits and accuracies of several classifiers.
+
+    Attributes
+    ----------
+    study : Study
+        Data and settings.
+    estimates : dict of (str, str) to list of VulnerabilityEstimate
+        By architecture and training ("standard", "robust"), one for each seed.
+    counts : dict of (str, str) to list of dict
+        Correct test images, likewise.
+    """
+
+    study: Study
+    estimates: dict[tuple[str, str], list[VulnerabilityEstimate]]
+    counts: dict[tuple[str, str], list[dict[str, int]]]
+
+    def accuracy(self, key: tuple[str, str], metric: str) -> float:
+        """Mean accuracy over the seeds, in [0, 1]."""
+        trials = self.counts[key]
+        return sum(t[metric] for t in trials) / len(trials) / len(self.study.test[0])
+
+    def mean(self, key: tuple[str, str], quantity: str) -> float:
+        """Mean of an estimated quantity over the seeds, nats."""
+        return sum(getattr(e, quantity) for e in self.estimates[key]) / len(self.estimates[key])
+
+    @property
+    def rows(self) -> list[Row]:
+        """Every number beside the one read off the paper's figures."""
+        rows: list[Row] = []
+        for (architecture, training), estimates in self.estimates.items():
+            model = _PAPER_MODEL[architecture]
+            papers = _figure_cells(self.study.setup.dataset, model, training)
+            rows += self.study.information_rows(estimates, model=f"{model}, logits", method=training, papers=papers)
+            rows.append(_bound_row(self.study, estimates[0], training, f"{model}, logits"))
+            rows += [self.study.accuracy_row(metric, [t[metric] for t in self.counts[architecture, training]], model=model,
+                                             method=training, paper=papers.get(metric))
+                     for metric in ("natural_accuracy", "adversarial_accuracy")]
+        return rows
+
+    def verdict(self) -> str:
+        """One sentence: does vulnerability order the gap, and does the bound hold at the estimate?"""
+        keys = list(self.estimates)
+        lost = torch.tensor([self.mean(k, "vulnerability") for k in keys])
+        gap = torch.tensor([self.accuracy(k, "natural_accuracy") - self.accuracy(k, "adversarial_accuracy") for k in keys])
+        broken = [f"{a} ({t})" for a, t in keys if self.accuracy((a, t), "adversarial_accuracy")
+                  > adversarial_accuracy_upper_bound(max(self.mean((a, t), "worst_case_mi"), 0), self.study.data.num_classes)]
+        relation = (f"rank correlation of vulnerability and accuracy gap {_rank_correlation(lost, gap):.2f} over {len(keys)} models"
+                    if len(keys) > 2 else "too few models for a correlation")
+        held = "every adversarial accuracy lies below its plug-in bound" if not broken else (
+            f"above the plug-in bound (the worst-case information was underestimated): {', '.join(broken)}")
+        label = self.study.setup.reduced()
+        return f"{relation}; {held}{f' ({label}; not a reproduction)' if label else ''}."
+
+
+def _rank_correlation(x: Tensor, y: Tensor) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(x.numpy(), y.numpy()).statistic)
+
+
+def _figure_cells(dataset: str, model: str, training: str) -> dict[str, Any]:
+    """Numbers read off Figures 1 and 2 for a CIFAR-10 model; empty for other data."""
+    if dataset != "cifar10":
+        return {}
+    wanted = {"normal_mi": ("Fig2 (digitised)", "normal_case_MI_logit"), "worst_case_mi": ("Fig2 (digitised)", "worst_case_MI_logit"),
+              "adversarial_accuracy": ("Fig2 (digitised)", "adversarial_accuracy"),
+              "vulnerability": ("Fig1 (digitised)", "representation_vulnerability_logit")}
+    found = {ours: paper_row("Zhu2020", table, required=False, model=model, method=training, metric=theirs)
+             for ours, (table, theirs) in wanted.items()}
+    return {ours: cell for ours, cell in found.items() if cell is not None}
+
+
+def bounds(setup: Setup, *, architectures: Sequence[str] = ("baseline_h", "vgg16", "resnet18"), optimizer: str = "adam",
+           classifier_learning_rate: float | None = None, milestones: Sequence[int] = (), weight_decay: float = 0.0) -> Bounds:
+    """Figures 1 and 2: information of the logit layer and accuracy, for standard and adversarially trained classifiers.
+
+    Parameters
+    ----------
+    setup : Setup
+        Settings.
+    architectures : sequence of str
+        As for `robinfo.models.classifier`.
+    optimizer, classifier_learning_rate, milestones, weight_decay
+        Training of the classifiers, as for `fit`; the learning rate of the critics when none is given.
+
+    Returns
+    -------
+    Bounds
+        Estimates and counts.
+
+    References
+    ----------
+    Zhu, Zhang and Evans (2020), Figures 1 and 2.
+    """
+    study = Study(setup, parts=4 * len(architectures) * len(setup.seeds))
+    estimates: dict[tuple[str, str], list[VulnerabilityEstimate]] = {}
+    counts: dict[tuple[str, str], list[dict[str, int]]] = {}
+    options = {"optimizer": optimizer, "learning_rate": classifier_learning_rate or setup.learning_rate,
+               "milestones": milestones, "weight_decay": weight_decay}
+    for seed in setup.seeds:
+        for architecture in architectures:
+            for training in ("standard", "robust"):
+                model = study.supervised(seed, architecture=architecture, robust=training == "robust", **options)
+                counts.setdefault((architecture, training), []).append(study.accuracies(model))
+                name = f"{architecture}-{training}"
+                estimates.setdefault((architecture, training), []).append(study.vulnerability(model, seed, name))
+    return Bounds(study, estimates, counts)
+
+
+def _marker(architecture: str) -> str:
+    return dict(zip(_PAPER_MODEL, "os^Dv", strict=True))[architecture]
+
+
+def plot_gap(result: Bounds) -> Any:
+    """Figure 1: vulnerability of the logits against the loss of accuracy under attack.
+
+    Parameters
+    ----------
+    result : Bounds
+        What was measured.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(5.6, 3.6))
+    for architecture, training in result.estimates:
+        key = (architecture, training)
+        gap = 100 * (result.accuracy(key, "natural_accuracy") - result.accuracy(key, "adversarial_accuracy"))
+        interval = result.estimates[key][0].vulnerability_interval
+        value = result.mean(key, "vulnerability")
+        if interval is not None:
+            axis.hlines(gap, *interval, color=GREY, linewidth=1)
+        axis.plot(value, gap, _marker(architecture), color=BLUE, markerfacecolor=BLUE if training == "robust" else "white",
+                  label=f"{_PAPER_MODEL[architecture]}, {training}")
+    axis.set(xlabel="representation vulnerability of the logits, nats (estimate)", ylabel="natural − adversarial accuracy, points",
+             title="Does vulnerability order the loss of accuracy?")
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.tight_layout()
+    return figure
+
+
+def plot_bounds(result: Bounds) -> Any:
+    """Figure 2: worst-case and normal information of each model with its adversarial accuracy, below the bounds.
+
+    Parameters
+    ----------
+    result : Bounds
+        What was measured.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    classes = result.study.data.num_classes
+    top = max(2.4, *(result.mean(key, "normal_mi") + 0.2 for key in result.estimates))
+    information = np.linspace(0, top, 200)
+    figure, axis = plt.subplots(figsize=(6.2, 3.8))
+    for form, style in (("weak", "--"), ("sharp", "-")):
+        axis.plot(information, 100 * adversarial_accuracy_upper_bound(information, classes, form=form), style, color="black",
+                  linewidth=1, label=f"Theorem 3.4, {form} form")
+    for key in result.estimates:
+        height, fill = 100 * result.accuracy(key, "adversarial_accuracy"), BLUE if key[1] == "robust" else "white"
+        worst, normal = result.mean(key, "worst_case_mi"), result.mean(key, "normal_mi")
+        axis.hlines(height, worst, normal, color=GREY, linewidth=1)
+        axis.plot([worst, normal], [height, height], _marker(key[0]), color=BLUE, markerfacecolor=fill,
+                  label=f"{_PAPER_MODEL[key[0]]}, {key[1]}")
+    axis.set(xlabel="information of the logits, nats: worst case (left mark), normal (right mark); estimates",
+             ylabel=f"adversarial accuracy in {result.study.setup.threat}, %", ylim=(-3, 103),
+             title="The worst case has to lie right of the bound")
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.tight_layout()
+    return figure
