@@ -65,9 +65,29 @@ def create(venv: Path) -> None:
     subprocess.run(command, check=True)
 
 
+def watch(command: list[str]) -> None:
+    """Run pip, saying every few seconds how far it is; on failure show the end of what it said."""
+    start = spoken = time.perf_counter()
+    lines, packages = [], 0
+    with subprocess.Popen(command, text=True, errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as pip:
+        for line in pip.stdout or ():
+            lines.append(line.rstrip())
+            packages += line.startswith("Collecting")
+            now = time.perf_counter()
+            if line.startswith("Installing collected packages"):
+                say(f"{packages} packages found in {now - start:.0f} s; unpacking them")
+            elif now - spoken > 15:
+                say(f"{packages} packages so far, {now - start:.0f} s")
+                spoken = now
+    if pip.returncode:
+        told = [line for line in lines if not line.startswith(("WARNING: Location", "Collecting", "  Using cached"))]
+        print("\n".join(told[-25:]), flush=True)
+        raise subprocess.CalledProcessError(pip.returncode, command)
+
+
 def install(python: Path) -> None:
     """Install the project in place, with the pinned versions unless what is there satisfies settings.ini."""
-    pip = [str(python), "-m", "pip", "install", "--quiet"]
+    pip = [str(python), "-m", "pip", "install", "--progress-bar", "off"]
     check = subprocess.run([str(python), "-c", SATISFIED, *requirements()], check=False, capture_output=True, text=True)
     if check.returncode == 0:
         say("every requirement is there; installing the project alone")
@@ -75,8 +95,7 @@ def install(python: Path) -> None:
         if subprocess.run(alone, check=False, capture_output=True).returncode == 0:
             return
     say("installing the pinned packages of constraints.txt (about 6 GB with torch; minutes, once)")
-    target = f"{ROOT}[{','.join(EXTRAS)}]"
-    subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), "-e", target], check=True)
+    watch([*pip, "-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}[{','.join(EXTRAS)}]"])
 
 
 def main(folder: str) -> None:

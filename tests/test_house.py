@@ -272,7 +272,9 @@ def docstring_problems(name: str, value: object) -> list[str]:
         problems.append(f"{name}: no section Parameters")
     unnamed = [p for p in given if not re.search(rf"\b{re.escape(p)}\b", text)]
     problems += [f"{name}: parameter {p} is not described" for p in unnamed]
-    if signature.return_annotation not in (None, "None", "NoReturn", inspect.Signature.empty) and not sections & {"Returns", "Yields"}:
+    says_nothing = signature.return_annotation in (None, "None", "NoReturn", inspect.Signature.empty)
+    is_attribute = not given and "self" in signature.parameters  # line 1 says what it returns
+    if not (says_nothing or is_attribute or sections & {"Returns", "Yields"}):
         problems.append(f"{name}: no section Returns")
     return problems
 
