@@ -72,7 +72,7 @@ def watch(command: list[str]) -> None:
     with subprocess.Popen(command, text=True, errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as pip:
         for line in pip.stdout or ():
             lines.append(line.rstrip())
-            packages += line.startswith("Collecting")
+            packages += line.startswith(("Collecting", "Processing"))
             now = time.perf_counter()
             if line.startswith("Installing collected packages"):
                 say(f"{packages} packages found in {now - start:.0f} s; unpacking them")
