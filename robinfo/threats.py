@@ -257,7 +257,11 @@ class L2(Threat):
         return x + direction * _per_sample(length / self.norm(direction).clamp_min(1e-30), x)
 
     def step(self, gradient: Tensor, size: float) -> Tensor:  # noqa: D102
-        return gradient * _per_sample(size / self.norm(gradient).clamp_min(1e-30), gradient)
+        import torch
+
+        tiny = torch.finfo(gradient.dtype).tiny  # the largest entry first: squares of 1e-25 are zero in single precision
+        unit = gradient / _per_sample(gradient.flatten(1).abs().amax(1).clamp_min(tiny), gradient)
+        return unit * _per_sample(size / self.norm(unit).clamp_min(tiny), unit)
 
 # %% ../nbs/methods/threats.ipynb #ea664a8a
 class L1(Threat):
