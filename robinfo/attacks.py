@@ -47,13 +47,18 @@ def cross_entropy(logits: Float[Tensor, "n k"], labels: Int[Tensor, " n"] | None
     >>> cross_entropy(torch.zeros(1, 2), torch.tensor([0]))
     tensor([0.6931])
     """
+    return F.cross_entropy(logits, _check_classification(logits, labels), reduction="none")
+
+
+def _check_classification(logits: Any, labels: Tensor | None) -> Tensor:
+    """The labels, if they are there and the logits are [N, K] with their N."""
     if labels is None:
         raise ValueError("cross-entropy needs labels, got None; pass labels or an attack with loss=…")
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
         shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(f"the model must return logits [N, K] with N = {len(labels)}, got {shape}; "
                          "wrap it, or pass an attack with loss=…")
-    return F.cross_entropy(logits, labels, reduction="none")
+    return labels
 
 # %% ../nbs/methods/attacks.ipynb #5bcb5aff
 @dataclass(frozen=True)
@@ -160,8 +165,6 @@ class PGD:
             found, ranking = self._search(model, images, labels, generator)
             for _ in range(self.restarts - 1):
                 found, ranking = _keep_better(found, ranking, *self._search(model, images, labels, generator))
-        if not bool(torch.isfinite(found).all()):
-            raise ValueError("the gradient of the attack became NaN; check the loss and the model on clean images")
         return found
 
     def _search(self, model: Any, images: Tensor, labels: Tensor | None,
@@ -169,14 +172,20 @@ class PGD:
         """One search: the kept images and their ranking, [N] or []."""
         keep_best = self.keep == "best" or self.restarts > 1
         x_adv = self._into_ball(self.threat.random(images, generator), images) if self.random_start else images
-        best, best_ranking = x_adv, torch.tensor(-torch.inf, device=images.device)
-        for _ in range(self.steps):
+        best, best_ranking, total = x_adv, torch.tensor(-torch.inf, device=images.device), images.new_zeros(())
+        for step in range(self.steps):
             x_adv = x_adv.detach().requires_grad_()
-            value, ranking = self._value(model(x_adv), labels)
+            outputs = model(x_adv)
+            if step == 0 and self.loss is None:  # once a search: on an accelerator the check waits for the device
+                check_labels(_check_classification(outputs, labels), len(images), outputs.shape[1])
+            value, ranking = self._value(outputs, labels)
             (gradient,) = torch.autograd.grad(value.sum(), x_adv)
+            total = total + gradient.sum()  # keeps a NaN that sign() would turn into 0
             if self.keep == "best":
                 best, best_ranking = _keep_better(best, best_ranking, x_adv.detach(), ranking)
             x_adv = self._into_ball(x_adv.detach() + self.threat.step(gradient, self.size), images)
+        if not bool(torch.isfinite(total)):
+            raise ValueError("the gradient of the attack must be finite, got NaN; check the loss and the model on clean images")
         if not keep_best:
             return x_adv, best_ranking
         with torch.no_grad():

@@ -18,15 +18,19 @@ Negatives = Literal["others", "all"]
 __all__ = ['Negatives', 'Estimator', 'check_scores', 'donsker_varadhan', 'nwj', 'jensen_shannon', 'info_nce']
 
 # %% ../nbs/methods/estimators.ipynb #7e6b0e68
+def _precise(scores: Tensor) -> Tensor:
+    """Scores in at least single precision; double stays double."""
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
 def _joint(scores: Tensor) -> Tensor:
     """Scores of the joint pairs, [N] or [N, L], in at least single precision."""
-    return scores.float().diagonal(dim1=0, dim2=1).movedim(-1, 0)
+    return _precise(scores).diagonal(dim1=0, dim2=1).movedim(-1, 0)
 
 
 def _log_mean_exp_negatives(scores: Tensor, negatives: Negatives) -> Tensor:
     """Log-mean-exp of the negatives over both axes of the pairs: [] or [L]."""
-    n = len(scores)
-    scores = scores.float()
+    n, scores = len(scores), _precise(scores)
     if negatives == "all":
         return scores.logsumexp((0, 1)) - math.log(n * n)
     eye = torch.eye(n, dtype=torch.bool, device=scores.device)
@@ -166,7 +170,7 @@ def jensen_shannon(scores: Float[Tensor, "n n *l"], *, negatives: Negatives = "o
     True
     """
     check_scores(scores, negatives)
-    n, joint, marginal = len(scores), F.softplus(-_joint(scores)).sum(0), F.softplus(scores.float()).sum((0, 1))
+    n, joint, marginal = len(scores), F.softplus(-_joint(scores)).sum(0), F.softplus(_precise(scores)).sum((0, 1))
     if negatives == "all":
         return (2 * math.log(2) - joint / n - marginal / n**2).mean()
     diagonal = F.softplus(_joint(scores)).sum(0)
@@ -201,7 +205,7 @@ def info_nce(scores: Float[Tensor, "n n *l"]) -> Float[Tensor, ""]:
     True
     """
     check_scores(scores)
-    return (_joint(scores) - scores.float().logsumexp(1)).mean() + math.log(len(scores))
+    return (_joint(scores) - _precise(scores).logsumexp(1)).mean() + math.log(len(scores))
 
 # %% ../nbs/methods/estimators.ipynb #7ee6186b
 Estimator = Callable[[Tensor], Tensor]
