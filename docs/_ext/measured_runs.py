@@ -12,7 +12,7 @@ from typing import Any
 
 import nbformat
 
-from robinfo.experiments.record import Metrics, compare, markdown_table, read_metrics, report
+from robinfo.experiments.record import Comparison, Metrics, compare, markdown_table, read_metrics, report
 
 FOLDER = Path("experiments") / "_runs"
 _TITLE = re.compile(r"\A# .*\n?")
@@ -43,35 +43,41 @@ def duration_of(run: Metrics) -> str:
 
 
 def heading(run: Metrics, name: str) -> str:
-    """The top of a run's page."""
+    """The top of a run's page: what was run, at which settings, where."""
     where, versions = run.provenance, run.provenance.get("versions", {})
-    facts = [("settings", settings_of(run)), ("data", dataset_of(run)), ("device", where.get("device")),
-             ("time", duration_of(run)), ("started", where.get("started")), ("code", where.get("code")),
+    facts = [("settings", settings_of(run)), ("differences", "; ".join(dict.fromkeys(r.settings for r in run.rows if r.settings))),
+             ("data", dataset_of(run)), ("device", where.get("device")), ("time", duration_of(run)),
+             ("started", where.get("started")), ("code", where.get("code")),
              ("versions", ", ".join(f"{k} {v}" for k, v in versions.items() if v)), ("run", f"`{name}`")]
     lines = [f"# {run.experiment}: {dataset_of(run)}, profile {run.profile}", "",
              markdown_table(facts[0], [(key, str(value)) for key, value in facts[1:] if value])]
     if run.parameters:
         values = markdown_table(["parameter", "value"], [[f"`{k}`", f"`{v}`"] for k, v in run.parameters.items()])
         lines += ["", ":::{dropdown} Parameters", values, ":::"]
-    if run.rows:
-        lines += ["", "## What was measured", "", compare(run.rows)._repr_markdown_()]
     return "\n".join(lines)
 
 
+def numbers(run: Metrics) -> str:
+    """The end of a run's page: every recorded number; columns that say nothing are left out."""
+    table = compare(run.rows)
+    columns = list(zip(Comparison.HEADER, zip(*table.cells(), strict=True), strict=True)) if run.rows else []
+    kept = [(head, cells) for head, cells in columns if set(cells) != {"–"}]
+    rows = zip(*(cells for _, cells in kept), strict=True)
+    return f"## Every number recorded\n\n{markdown_table([head for head, _ in kept], rows)}" if kept else ""
+
+
 def page(run: Metrics, folder: Path) -> nbformat.NotebookNode:
-    """The page of one run: its heading, then its executed notebook without the first title."""
+    """The page of one run: its heading, its executed notebook without the title; the numbers where there is no notebook."""
     notebook = nbformat.v4.new_notebook()
     if (folder / "notebook.ipynb").exists():
         notebook = nbformat.read(folder / "notebook.ipynb", as_version=4)
     for cell in notebook.cells:
-        if cell.cell_type == "markdown" and cell.source.lstrip().startswith("# "):
-            cell.source = _TITLE.sub("## The notebook, as executed\n", cell.source.lstrip()).strip()
-            break
-    for cell in notebook.cells:  # links of an experiment notebook start from its own folder
-        if cell.cell_type == "markdown":
-            cell.source = re.sub(r"\]\((?!https?:|#|/)([^)]+)\)", r"](../\1)", cell.source)
-    notebook.cells = [c for c in notebook.cells if c.source.strip()]
+        if cell.cell_type == "markdown":  # links of an experiment notebook start from its own folder
+            cell.source = re.sub(r"\]\((?!https?:|#|/)([^)]+)\)", r"](../\1)", _TITLE.sub("", cell.source.lstrip()).strip())
     notebook.cells.insert(0, nbformat.v4.new_markdown_cell(heading(run, folder.name), id="run-heading"))
+    if len(notebook.cells) == 1:  # a notebook shows them itself
+        notebook.cells.append(nbformat.v4.new_markdown_cell(numbers(run), id="run-numbers"))
+    notebook.cells = [c for c in notebook.cells if c.source.strip()]
     return notebook
 
 

@@ -82,11 +82,17 @@ def link(text: str, table: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
+def same_figure(one: dict, other: dict) -> bool:
+    """Whether two outputs of a cell show the same figure, as they do when it is returned and also left open."""
+    first, second = one.get("data", {}), other.get("data", {})
+    return any(kind in first and first[kind] == second.get(kind) for kind in _IMAGES)
+
+
 def outputs_for_site(outputs: list) -> list:
-    """The outputs without widget views, with successive prints joined."""
+    """The outputs without widget views and repeated figures, with successive prints joined."""
     kept: list = []
     for output in outputs:
-        if _WIDGET in output.get("data", {}):
+        if _WIDGET in output.get("data", {}) or any(same_figure(output, other) for other in kept):
             continue
         if output.output_type == "stream" and kept and kept[-1].get("name") == output.name:
             kept[-1]["text"] += output.text  # ipykernel 7 stores one stream output per print()
