@@ -3,7 +3,6 @@
 #   PYTHON=PATH   the interpreter to make it from (default: the first of python3, python, python3.13, ... that fits)
 VENV ?= .venv
 PYTHON ?=
-RESULTS = $${ROBINFO_RESULTS:-results}
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -44,9 +43,9 @@ demo: env
 	@echo "   For both: normal and worst-case mutual information, the accuracy bound that follows, and the accuracy"
 	@echo "   under attack of classifiers above them. A few minutes on two cores."
 	@start=$$(date +%s); robinfo run quickstart --profile cpu && \
-	echo "== demo: done in $$(( $$(date +%s) - start )) s. What was measured lies in the newest folder below:" && \
-	newest=$$(ls -td $(RESULTS)/quickstart/*/ | head -n 1) && echo "   $$newest" && \
-	find "$$newest" -type f \( -name '*.png' -o -name '*.svg' -o -name 'metrics.json' -o -name 'notebook.ipynb' \) | sort | \
+	echo "== demo: done in $$(( $$(date +%s) - start )) s. What was measured:" && \
+	folder=$$(robinfo run quickstart --profile cpu 2>/dev/null | tail -n 1) && \
+	find "$$folder" -type f \( -name '*.png' -o -name '*.svg' -o -name 'metrics.json' -o -name 'notebook.ipynb' \) | sort | \
 	sed -e '/metrics.json$$/s/^/   table     /' -e '/notebook.ipynb$$/s/^/   notebook  /' -e '/[gn]$$/{/metrics\|notebook/!s/^/   figure    /;}'
 
 test: env
