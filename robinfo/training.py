@@ -9,8 +9,9 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -339,13 +340,14 @@ class _Run:
         self.best: dict[str, Tensor] = {}
         self.best_epoch: int | None = None
 
+    @cached_property
     def identity(self) -> dict[str, str]:
         """What a checkpoint must agree with to be continued."""
         shapes = json.dumps([[k, list(v.shape)] for k, v in self._weights().items()])
         settings = {k: str(v) for k, v in vars(self.settings).items()}
-        data = f"{list(self.images.shape)} {int(self.labels.sum())} {int(self.images[:64].double().sum() * 1000)}"
+        fixed = [t for m in self.step.frozen for t in (*m.parameters(recurse=False), *m.buffers(recurse=False))]
         return {"model": hashlib.sha256(shapes.encode()).hexdigest()[:16], "objective": str(self.step.objective),
-                "data": data, "trained": str(len(self.step.trainable())), **settings}
+                "data": _digest([self.images, self.labels]), "frozen": _digest(fixed), "trained": str(len(self.step.trainable())), **settings}
 
     def _weights(self) -> dict[str, Tensor]:
         parts = {"model": self.step.model, "auxiliary": self.step.auxiliary}
@@ -361,7 +363,7 @@ class _Run:
         moments = {f"optimizer.{i}.{k}": torch.as_tensor(v) for i, values in state.items() for k, v in values.items()
                    if v is not None}
         best = {f"best.{k}": v for k, v in self.best.items()}
-        text = {"identity": self.identity(), "history": self.history, "best_epoch": self.best_epoch}
+        text = {"identity": self.identity, "history": self.history, "best_epoch": self.best_epoch}
         save_tensors(self.checkpoint, {**self._weights(), **moments, **best}, {"robinfo": json.dumps(text)})
 
     def resume(self) -> None:
@@ -370,7 +372,7 @@ class _Run:
             return
         tensors, metadata = load_tensors(self.checkpoint)
         text = json.loads(metadata.get("robinfo", "{}"))
-        _check_identity(self.checkpoint, text.get("identity"), self.identity())
+        _check_identity(self.checkpoint, text.get("identity"), self.identity)
         self.step.model.load_state_dict(_part(tensors, "model."))
         if self.step.auxiliary is not None:
             self.step.auxiliary.load_state_dict(_part(tensors, "auxiliary."))
@@ -438,7 +440,8 @@ class _Run:
     def _keep_best(self, name: str) -> None:
         if name not in self.history[-1]:
             raise ValueError(f"select must name a metric, one of {', '.join(self.history[-1])}, got {name!r}; choose one of them")
-        if self.best_epoch is None or self.history[-1][name] > self.history[self.best_epoch - 1][name]:
+        best = -math.inf if self.best_epoch is None else self.history[self.best_epoch - 1][name]
+        if self.history[-1][name] > best:  # never an epoch whose metric is NaN
             self.best_epoch = len(self.history)
             self.best = {k: v.detach().cpu().clone() for k, v in self._weights().items()}
 
@@ -454,6 +457,15 @@ class _Run:
             lines.update(number + 1, " · ".join(f"{k} {v:.3f}" for k, v in metrics.items()))
 
 # %% ../nbs/methods/training.ipynb #431b9d26
+def _digest(tensors: Iterable[Tensor]) -> str:
+    """First 16 digits of the SHA-256 of shapes, types and contents."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{list(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
 def _check_identity(path: Path, found: Mapping[str, str] | None, expected: Mapping[str, str]) -> None:
     """Refuse a checkpoint of another run, naming what differs."""
     if found is None:
