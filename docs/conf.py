@@ -122,7 +122,8 @@ def _kind(value: object) -> str:
 def _public(name: str) -> dict[str, list[tuple[str, str]]]:
     """The public names of a module in its own order: those it defines, with their directive, and those it passes on."""
     try:
-        names = vars(import_module(name))
+        module = import_module(name)
+        names = vars(module) | {n: getattr(module, n) for n in getattr(module, "__all__", ())}  # some load on demand
     except ImportError:  # autosummary says which, as a warning
         return {"own": [], "passed_on": []}
     listed = names.get("__all__", ())
@@ -135,7 +136,7 @@ def _public(name: str) -> dict[str, list[tuple[str, str]]]:
 def _modules(package: str) -> list[str]:
     """Every public module of the package."""
     found = pkgutil.walk_packages(import_module(package).__path__, f"{package}.")
-    return [m.name for m in found if not any(part.startswith("_") for part in m.name.split("."))]
+    return [package] + [m.name for m in found if not any(part.startswith("_") for part in m.name.split("."))]
 
 
 autosummary_context = {"public": {name: _public(name) for name in _modules(_cfg["lib_path"])}}
