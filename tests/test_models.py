@@ -1,0 +1,187 @@
+"""Networks: sizes of the paper, shapes for every input, orientation of the critic's scores."""
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from robinfo.models import (
+    ARCHITECTURES,
+    Classifier,
+    Critic,
+    CriticBlock,
+    Encoder,
+    Normalized,
+    classifier,
+    linear_head,
+    mlp_head,
+    representation_size,
+)
+
+
+def count(model: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def convolution(inputs: int, outputs: int) -> int:
+    """Parameters of a 4 x 4 convolution without bias and its batch normalisation."""
+    return 16 * inputs * outputs + 2 * outputs
+
+
+def encoder_size(inputs: int, side: int, features: int = 64) -> int:
+    """Parameters of Table 2 (Feature Extractor), counted by hand."""
+    convolutions = convolution(inputs, 64) + convolution(64, 128) + convolution(128, 256)
+    return convolutions + (256 * side**2 * 1024 + 1024) + 2 * 1024 + (1024 * features + features)
+
+
+@pytest.mark.parametrize(("channels", "size", "side"), [(1, 28, 3), (1, 32, 4), (3, 28, 3), (3, 32, 4)])
+def test_encoder_has_the_sizes_of_the_paper(channels: int, size: int, side: int) -> None:
+    encoder = Encoder(channels, size)
+    assert count(encoder) == encoder_size(channels, side)
+    assert encoder.eval()(torch.rand(2, channels, size, size)).shape == (2, 64)
+
+
+@pytest.mark.parametrize(("model", "expected"), [
+    (Encoder(3, 32), 4_922_304),
+    (mlp_head(), 64 * 200 + 200 + 400 + 200 * 10 + 10),
+    (linear_head(), 650),
+    (Critic(3, 64), convolution(3, 64) + convolution(64, 128)
+     + sum(2 * i * 2048 + 2 * 2048 + 2048**2 + 2048 + 2 * 2048 for i in (128, 64))),
+    (CriticBlock(5, 7), 5 * 7 + 14 + 56 + 35 + 14),
+], ids=["encoder", "mlp_head", "linear_head", "critic", "critic_block"])
+def test_parameter_counts(model: nn.Module, expected: int) -> None:
+    assert count(model) == expected
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("resnet18", 11_173_962), ("resnet50", 23_520_842), ("vgg16", 14_728_266), ("densenet121", 6_956_426),
+    ("baseline_h", 4_922_304 + 15_410)])
+def test_parameter_counts_of_classifiers(name: str, expected: int) -> None:
+    with torch.device("meta"):
+        assert count(classifier(name)) == expected
+
+
+@pytest.mark.parametrize("size", [28, 32])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_takes_every_input(name: str, channels: int, size: int) -> None:
+    model = classifier(name, in_channels=channels, image_size=size, num_classes=7)
+    images = torch.rand(2, channels, size, size)
+    with torch.inference_mode():
+        assert model.eval()(images).shape == (2, 7)
+    assert len(dict(model.named_modules())) > 5
+
+
+def test_small_stem_keeps_the_resolution() -> None:
+    seen: dict[str, Any] = {}
+    model = classifier("resnet18").eval()
+    model.layer1.register_forward_hook(lambda module, args, out: seen.update(layer1=out.shape))
+    with torch.inference_mode():
+        model(torch.rand(1, 3, 32, 32))
+    assert seen["layer1"][2:] == (32, 32)
+
+
+def test_small_images_are_padded_in_the_middle() -> None:
+    model = classifier("resnet18", in_channels=1, image_size=28)
+    assert torch.equal(model[0](torch.ones(1, 1, 28, 28))[0, 0].nonzero().amin(0), torch.tensor([2, 2]))
+    assert model[0](torch.ones(1, 1, 28, 28)).shape == (1, 1, 32, 32)
+
+
+def test_training_step_reaches_every_parameter() -> None:
+    for model, images in ((classifier("baseline_h", in_channels=1, image_size=28, width=0.1), torch.rand(4, 1, 28, 28)),):
+        model(images).square().sum().backward()
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_width_scales_the_hidden_layers() -> None:
+    third = Encoder(1, 28, width=1 / 3)
+    assert [m.out_channels for m in third.convolutions.modules() if isinstance(m, nn.Conv2d)] == [21, 43, 85]
+    assert third.features == 64
+
+
+def test_classifier_is_the_composition() -> None:
+    encoder, head = Encoder(1, 28, width=0.05), mlp_head(num_classes=3)
+    images = torch.rand(3, 1, 28, 28)
+    model = Classifier(encoder, head).eval()
+    assert torch.equal(model(images), head(encoder(images)))
+
+
+# Critic
+
+
+@pytest.mark.parametrize(("depth", "side"), [(1, 14), (2, 7), (3, 3)])
+def test_scores_are_indexed_image_feature_location(depth: int, side: int) -> None:
+    torch.manual_seed(0)
+    critic = Critic(1, 6, width=9, depth=depth, channels=4).eval()
+    images, features = torch.rand(3, 1, 28, 28), torch.randn(5, 6)
+    with torch.no_grad():
+        scores = critic(images, features)
+        assert scores.shape == (3, 5, side**2)
+        maps = critic.convolutions(images)
+        for i in range(3):
+            for j in range(5):
+                for place in (0, side, side**2 - 1):
+                    here = critic.image_block(maps[i, :, place // side, place % side][None])
+                    there = critic.feature_block(features[j][None])
+                    assert float(scores[i, j, place]) == pytest.approx(float(here @ there.T), rel=1e-4, abs=1e-4)
+
+
+def test_critic_block_starts_near_the_identity() -> None:
+    shortcut = CriticBlock(4, 6).shortcut.weight.detach()
+    assert torch.equal(shortcut.diagonal(), torch.ones(4))
+    assert (shortcut - torch.eye(6, 4)).abs().max() <= 0.01
+    rows = CriticBlock(4, 6).eval()(torch.randn(50, 4))
+    assert rows.mean(1).abs().max() < 1e-5  # layer normalisation
+
+
+# Normalisation and representation
+
+
+def test_normalized_undoes_what_the_model_wants() -> None:
+    model = Normalized(nn.Identity(), [0.5, 0.25, 0.1], [0.5, 0.25, 0.2])
+    images = torch.rand(2, 3, 4, 4)
+    expected = torch.stack([(images[:, c] - m) / s for c, (m, s) in enumerate(((0.5, 0.5), (0.25, 0.25), (0.1, 0.2)))], 1)
+    torch.testing.assert_close(model(images), expected)
+    assert {"mean", "std"} <= set(model.state_dict())
+    assert not list(model.parameters())
+    assert model.double()(images.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize(("mean", "std"), [([0.5], [0.5, 0.5]), ([0.5], [0.0]), ([0.5], [-1.0])])
+def test_bad_normalisation_is_refused(mean: list[float], std: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"one number per channel and std > 0, got .*; for one channel"):
+        Normalized(nn.Identity(), mean, std)
+
+
+def test_representation_size_leaves_the_modes_alone() -> None:
+    encoder = Encoder(1, 28, width=0.05, features=11)
+    buffers = {k: v.clone() for k, v in encoder.named_buffers()}
+    assert representation_size(encoder, torch.rand(1, 1, 28, 28)) == 11
+    assert encoder.training
+    assert all(torch.equal(v, buffers[k]) for k, v in encoder.named_buffers())
+    assert representation_size(lambda x: x.flatten(1), torch.rand(3, 2, 4, 4)) == 32
+
+
+# Errors
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: classifier("resnet19"), r"name must be one of baseline_h, vgg16, .*, got 'resnet19'"),
+    (lambda: classifier("resnet18", num_classes=1), "num_classes must be a whole number >= 2, got 1"),
+    (lambda: classifier("vgg16", image_size=224), "image_size must be at most 32 for vgg16, got 224; resize"),
+    (lambda: classifier("vgg16", image_size=0), "got 0"),
+    (lambda: Encoder(1, 7), "image_size must be a whole number >= 8, got 7"),
+    (lambda: mlp_head(num_classes=1), "num_classes must be a whole number >= 2"),
+    (lambda: linear_head(num_classes=0), "num_classes must be a whole number >= 2"),
+    (lambda: Critic(width=0), "width must be a whole number >= 1"),
+    (lambda: Critic(depth=0), "depth must be a whole number >= 1"),
+    (lambda: representation_size(nn.Identity(), torch.rand(2, 1, 4, 4)), r"to \[N, d\], got \[2, 1, 4, 4\]; append nn.Flatten"),
+    (lambda: representation_size(lambda x: x.mean(), torch.rand(2, 1, 4, 4)), r"got \[\]"),
+    (lambda: representation_size(lambda x: [x], torch.rand(2, 1, 4, 4)), "got list"),
+])
+def test_bad_input_is_refused(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
