@@ -64,10 +64,10 @@ add_module_names = False
 maximum_signature_line_length = 88
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", rf"(?!{_cfg['lib_path']}\b).*")]  # check our own names only
-autodoc_default_options = {"members": True, "show-inheritance": True, "member-order": "bysource"}
+autodoc_default_options = {"members": True, "member-order": "bysource"}
 napoleon_google_docstring = False
 napoleon_numpy_docstring = True
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Attributes", "params_style")]
 napoleon_use_rtype = False
 python_use_unqualified_type_names = True
 toc_object_entries_show_parents = "hide"
@@ -143,8 +143,37 @@ autosummary_context = {"public": {name: _public(name) for name in _modules(_cfg[
 ProofDomain.merge_domaindata = lambda *_: None  # sphinx-proof keeps its data elsewhere and forgets to say so
 
 
+def _notebook_of(module: object) -> Path | None:
+    """The notebook that exports a module, below nbs/."""
+    first = Path(module.__file__).read_text(encoding="utf-8").split("\n", 1)[0]
+    found = re.search(r"File to edit: (?:\.\./)+nbs/(\S+\.ipynb)", first)
+    return Path(found[1]) if found else None
+
+
+def _introduce(module: object, lines: list[str]) -> None:
+    """Say what a module is by the title of its notebook where it does not say so itself, and link to the notebook."""
+    if (notebook := _notebook_of(module)) is None:
+        return
+    if not any(line.strip() for line in lines):
+        cells = json.loads((ROOT / "nbs" / notebook).read_text(encoding="utf-8"))["cells"]
+        title = next(("".join(c["source"]).lstrip("# ").split("\n")[0] for c in cells if c["cell_type"] == "markdown"), "")
+        lines[:] = [title if title.endswith(("?", "!", ".")) else f"{title}."]
+    lines += ["", f"Derived and explained in the notebook :doc:`/{notebook.with_suffix('').as_posix()}`.", ""]
+
+
+_PROPERTIES: dict[str, list[str]] = {}
+
+
+def _properties(app, what, name, obj, options, lines):
+    """Undo what napoleon makes of a property, whose first colon it takes for the end of a type."""
+    if name in _PROPERTIES:
+        lines[:] = _PROPERTIES[name]
+
+
 def _docstrings(app, what, name, obj, options, lines):
     """Docstrings may write ``$x$`` for maths and `` `name` `` for code: turn both into RST, names into links."""
+    if what == "module":
+        _introduce(obj, lines)
     table = nbdev_reader.symbols(_cfg["lib_path"])
 
     def rst(match: re.Match[str]) -> str:
@@ -157,6 +186,8 @@ def _docstrings(app, what, name, obj, options, lines):
         return f":py:obj:`{match['code']} <{full}>`" if full else f"``{match['code']}``"
 
     lines[:] = _MARKUP.sub(rst, "\n".join(lines)).split("\n")
+    if what == "property" and not any(re.fullmatch(r"\s*-{3,}", line) for line in lines):
+        _PROPERTIES[name] = list(lines)
 
 
 def _table_of_contents(app, docname, source):
@@ -192,6 +223,7 @@ def _copy_mathjax(app, error):
 def setup(app):
     """Connect the hooks above."""
     app.connect("autodoc-process-docstring", _docstrings, priority=400)  # before napoleon writes roles of its own
+    app.connect("autodoc-process-docstring", _properties, priority=600)
     app.connect("source-read", _table_of_contents)
     app.connect("doctree-read", _tagged_maths)
     app.connect("build-finished", _copy_mathjax)
