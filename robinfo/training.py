@@ -408,7 +408,7 @@ class _Run:
                 sums[name] = sums.get(name, 0) + value
             if progress.due():
                 progress.update(number + i / (batches + 1), f"batch {i}/{batches}")
-        return {name: float(self.fabric.all_reduce(value / i)) for name, value in sums.items()}
+        return {name: float(torch.as_tensor(self.fabric.all_reduce(value / i))) for name, value in sums.items()}
 
     def batch(self, images: Tensor, labels: Tensor, generator: Generator) -> Mapping[str, Tensor]:
         """One step: perturb, loss, gradients, update."""
@@ -462,7 +462,7 @@ def _digest(tensors: Iterable[Tensor]) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(f"{list(tensor.shape)} {tensor.dtype} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 

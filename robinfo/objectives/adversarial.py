@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from ..checks import check_labels
 from .base import Objective
 
 # %% auto #0
@@ -37,6 +38,8 @@ class Standard(Objective):
 def _cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Mean cross-entropy and accuracy of a batch."""
     logits = model(images)
+    if labels.device.type == "cpu":  # elsewhere reading the labels would make every step wait for the device
+        check_labels(labels, len(images), logits.shape[1])
     loss = F.cross_entropy(logits.float(), labels)
     with torch.no_grad():
         accuracy = (logits.argmax(1) == labels).float().mean()
