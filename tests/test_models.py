@@ -112,10 +112,11 @@ def test_classifier_is_the_composition() -> None:
 # Critic
 
 
+@pytest.mark.parametrize(("scale", "divisor"), [("sqrt", 3.0), ("mean", 9.0), ("none", 1.0)])
 @pytest.mark.parametrize(("depth", "side"), [(1, 14), (2, 7), (3, 3)])
-def test_scores_are_indexed_image_feature_location(depth: int, side: int) -> None:
+def test_scores_are_indexed_image_feature_location(depth: int, side: int, scale: Any, divisor: float) -> None:
     torch.manual_seed(0)
-    critic = Critic(1, 6, width=9, depth=depth, channels=4).eval()
+    critic = Critic(1, 6, width=9, depth=depth, channels=4, scale=scale).eval()
     images, features = torch.rand(3, 1, 28, 28), torch.randn(5, 6)
     with torch.no_grad():
         scores = critic(images, features)
@@ -126,7 +127,7 @@ def test_scores_are_indexed_image_feature_location(depth: int, side: int) -> Non
                 for place in (0, side, side**2 - 1):
                     here = critic.image_block(maps[i, :, place // side, place % side][None])
                     there = critic.feature_block(features[j][None])
-                    assert float(scores[i, j, place]) == pytest.approx(float(here @ there.T), rel=1e-4, abs=1e-4)
+                    assert float(scores[i, j, place]) == pytest.approx(float(here @ there.T) / divisor, rel=1e-4, abs=1e-4)
 
 
 def test_critic_block_starts_near_the_identity() -> None:
@@ -177,6 +178,7 @@ def test_representation_size_leaves_the_modes_alone() -> None:
     (lambda: mlp_head(num_classes=1), "num_classes must be a whole number >= 2"),
     (lambda: linear_head(num_classes=0), "num_classes must be a whole number >= 2"),
     (lambda: Critic(width=0), "width must be a whole number >= 1"),
+    (lambda: Critic(width=4, scale="cube"), "scale must be one of sqrt, mean, none, got 'cube'"),  # type: ignore[arg-type]
     (lambda: Critic(depth=0), "depth must be a whole number >= 1"),
     (lambda: representation_size(nn.Identity(), torch.rand(2, 1, 4, 4)), r"to \[N, d\], got \[2, 1, 4, 4\]; append nn.Flatten"),
     (lambda: representation_size(lambda x: x.mean(), torch.rand(2, 1, 4, 4)), r"got \[\]"),

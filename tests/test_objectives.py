@@ -49,7 +49,7 @@ def test_standard_is_the_mean_cross_entropy() -> None:
     model, (images, labels) = network(), batch()
     loss, metrics = Standard().loss(model, None, images, images, labels)
     assert loss.item() == pytest.approx(cross_entropy_by_hand(model, images, labels), rel=1e-5)
-    assert float(metrics["loss"]) == float(loss)
+    assert metrics["loss"].item() == loss.item()
     assert float(metrics["accuracy"]) == pytest.approx(float((model(images).argmax(1) == labels).double().mean()))
     assert not any(v.requires_grad for v in metrics.values())
     assert Standard().perturb(model, None, images, labels) is images
@@ -65,7 +65,7 @@ def test_adversarial_training_is_the_cross_entropy_of_attacked_images() -> None:
     assert torch.equal(x_adv, attack(model, images, labels, generator=generators[1]))
     loss, _ = objective.loss(model, None, images, x_adv, labels)
     assert loss.item() == pytest.approx(cross_entropy_by_hand(model, x_adv, labels), rel=1e-5)
-    assert float(loss) > float(Standard().loss(model, None, images, images, labels)[0])
+    assert loss.item() > Standard().loss(model, None, images, images, labels)[0].item()
 
 
 # Information
@@ -163,7 +163,7 @@ def test_names_tell_settings_apart() -> None:
         AdversarialTraining(PGD(Linf(0.1), steps=3)), InfoMax(), InfoMax(Linf(0.1)), InfoMax(L2(0.1)), InfoMax(Linf(0.1), beta=0.5),
         InfoMax(Linf(0.1), steps=3), InfoMax(Linf(0.1), step_size=0.05), InfoMax(Linf(0.1), gradient="published"),
         *(InfoMax(estimator=e) for e in ESTIMATORS[1:]), InfoMax(negatives="all"), InfoMax(critic_width=8),
-        InfoMax(critic_depth=3), InfoMax(critic_channels=8)]
+        InfoMax(critic_depth=3), InfoMax(critic_channels=8), InfoMax(critic_scale="none")]
     assert len({str(o) for o in objectives}) == len(objectives)
     assert [o.name for o in objectives[:2]] == ["Standard", "AdversarialTraining"]
     assert str(Standard()) == "Standard()"
