@@ -78,7 +78,7 @@ class Progress:
     demo 2/2 · loss 0.1 · done in 0.0 s
     """
 
-    def __init__(self, title: str, total: float, *, done: float = 0, enabled: bool = True, interval: float = 5.0) -> None:
+    def __init__(self, title: str, total: float, *, done: float = 0, enabled: bool = True, interval: float = 10.0) -> None:
         self.title, self.total, self.start_at, self.enabled, self.interval = title, total, done, enabled, interval
         self.started = time.perf_counter()
         self.printed = self.started
