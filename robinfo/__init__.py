@@ -25,7 +25,7 @@ _NAMES = {
     "vulnerability": ("VulnerabilityEstimate", "estimate_vulnerability"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
-__all__ = [*_MODULES, *_HOME]
+__all__ = list(_MODULES) + list(_HOME)
 
 
 def __getattr__(name: str) -> _Any:

@@ -3,8 +3,10 @@
 # %% ../nbs/methods/models.ipynb #2b28f6b1
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -96,7 +98,7 @@ class Encoder(nn.Module):
         self.features = features
         channels = [in_channels, *(_scaled(c, width) for c in (64, 128, 256))]
         hidden, side = _scaled(1024, width), image_size // 8
-        self.convolutions = nn.Sequential(*(_conv_block(a, b) for a, b in zip(channels, channels[1:], strict=False)))
+        self.convolutions = nn.Sequential(*(_conv_block(a, b) for a, b in pairwise(channels)))
         self.linear = nn.Sequential(nn.Flatten(), nn.Linear(channels[-1] * side * side, hidden), nn.BatchNorm1d(hidden),
                                     nn.ReLU(), nn.Linear(hidden, features))
 
@@ -229,6 +231,10 @@ class Critic(nn.Module):
         Strided convolutions: 2 in the released code, 3 in the supplement's table.
     channels : int
         Channels after the first convolution; doubled by each further one; the paper has 64.
+    scale : {"sqrt", "mean", "none"}
+        What the inner product is divided by: the square root of the width (scores of unit size at the start, which
+        worst-case training needs), the width (an average, as the supplement's caption says), or nothing (the
+        released code).
 
     References
     ----------
@@ -242,22 +248,36 @@ class Critic(nn.Module):
     """
 
     def __init__(self, in_channels: int = 3, features: int = 64, *, width: int = 2048, depth: int = 2,
-                 channels: int = 64) -> None:
+                 channels: int = 64, scale: Literal["sqrt", "mean", "none"] = "sqrt") -> None:
         super().__init__()
-        check_count(width, "width")
+        divisors = {"sqrt": math.sqrt(check_count(width, "width")), "mean": width, "none": 1.0}
+        if scale not in divisors:
+            raise ValueError(f"scale must be one of {', '.join(divisors)}, got {scale!r}; choose one of them")
+        self.divisor = divisors[scale]
         sizes = [in_channels, *(channels * 2**i for i in range(check_count(depth, "depth")))]
-        self.convolutions = nn.Sequential(*(_conv_block(a, b) for a, b in zip(sizes, sizes[1:], strict=False)))
+        self.convolutions = nn.Sequential(*(_conv_block(a, b) for a, b in pairwise(sizes)))
         self.image_block = CriticBlock(sizes[-1], width)
         self.feature_block = CriticBlock(features, width)
 
     def embed_images(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n l d"]:
-        """Embedding of each location of each image."""
+        """Embedding of each location of each image.
+
+        Parameters
+        ----------
+        images : Tensor
+            [N, C, H, W].
+
+        Returns
+        -------
+        Tensor
+            [N, L, D].
+        """
         maps = self.convolutions(images).flatten(2).transpose(1, 2)
         return self.image_block(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
 
     def forward(self, images: Float[Tensor, "n c h w"], features: Float[Tensor, "m f"]) -> Float[Tensor, "n m l"]:
         """Scores of all pairs, ``scores[i, j, l]`` = T_l(x_i, z_j)."""
-        return (self.embed_images(images) @ self.feature_block(features).T).transpose(1, 2)
+        return (self.embed_images(images) @ (self.feature_block(features) / self.divisor).T).transpose(1, 2)
 
 # %% ../nbs/methods/models.ipynb #1e8f9561
 ARCHITECTURES = ("baseline_h", "vgg16", "resnet18", "resnet50", "densenet121")

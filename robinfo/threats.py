@@ -213,15 +213,18 @@ class Linf(Threat):
     order: ClassVar[float] = math.inf
     dual_order: ClassVar[float] = 1.0
 
-    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """As `Threat.project`."""
         return x_adv.clamp(x - self.radius, x + self.radius)
 
-    def random(self, x: Tensor, generator: Generator | None = None) -> Tensor:  # noqa: D102
+    def random(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+        """As `Threat.random`."""
         import torch
 
         return x + torch.empty_like(x).uniform_(-self.radius, self.radius, generator=generator)
 
-    def step(self, gradient: Tensor, size: float) -> Tensor:  # noqa: D102
+    def step(self, gradient: Tensor, size: float) -> Tensor:
+        """As `Threat.step`."""
         return gradient.sign() * size
 
 # %% ../nbs/methods/threats.ipynb #1749d9d5
@@ -243,12 +246,14 @@ class L2(Threat):
     order: ClassVar[float] = 2.0
     dual_order: ClassVar[float] = 2.0
 
-    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """As `Threat.project`."""
         change = x_adv - x
         scale = (self.radius / self.norm(change).clamp_min(1e-30)).clamp_max(1.0)
         return x + change * _per_sample(scale, change)
 
-    def random(self, x: Tensor, generator: Generator | None = None) -> Tensor:  # noqa: D102
+    def random(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+        """As `Threat.random`."""
         import torch
 
         direction = torch.empty_like(x).normal_(generator=generator)
@@ -256,7 +261,8 @@ class L2(Threat):
         length = self.radius * uniform ** (1 / max(1, x[0].numel()))
         return x + direction * _per_sample(length / self.norm(direction).clamp_min(1e-30), x)
 
-    def step(self, gradient: Tensor, size: float) -> Tensor:  # noqa: D102
+    def step(self, gradient: Tensor, size: float) -> Tensor:
+        """As `Threat.step`."""
         import torch
 
         tiny = torch.finfo(gradient.dtype).tiny  # the largest entry first: squares of 1e-25 are zero in single precision
@@ -288,7 +294,8 @@ class L1(Threat):
     order: ClassVar[float] = 1.0
     dual_order: ClassVar[float] = math.inf
 
-    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """As `Threat.project`."""
         import torch
 
         change = (x_adv - x).flatten(1)
@@ -301,7 +308,8 @@ class L1(Threat):
         shrunk = change.sign() * (magnitude - threshold).clamp_min(0)
         return x + torch.where(magnitude.sum(1, keepdim=True) <= self.radius, change, shrunk).reshape(x.shape)
 
-    def random(self, x: Tensor, generator: Generator | None = None) -> Tensor:  # noqa: D102
+    def random(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+        """As `Threat.random`."""
         import torch
 
         count, size = len(x), x[0].numel()
@@ -309,6 +317,7 @@ class L1(Threat):
         signs = torch.empty(count, size, device=x.device, dtype=x.dtype).uniform_(-1, 1, generator=generator).sign()
         return x + (self.radius * signs * draws[:, :-1] / draws.sum(1, keepdim=True)).reshape(x.shape)
 
-    def step(self, gradient: Tensor, size: float) -> Tensor:  # noqa: D102
+    def step(self, gradient: Tensor, size: float) -> Tensor:
+        """As `Threat.step`."""
         flat = gradient.flatten(1)
         return (flat.sign() * _largest_entry(flat) * size).reshape(gradient.shape)

@@ -407,33 +407,6 @@ def test_units_must_agree() -> None:
         record.judge(row(unit="nats", paper=record.paper_row("Zhu2020", "1", **CELL)))
 
 
-@given(st.integers(1, 500), st.floats(0, 1), st.sampled_from(["wilson", "exact"]))
-def test_binomial_intervals_hold_the_fraction(n: int, share: float, method: Any) -> None:
-    successes = round(share * n)
-    low, high = record.binomial_interval(successes, n, method=method)
-    assert -1e-12 <= low <= successes / n + 1e-12 and successes / n - 1e-12 <= high <= 1 + 1e-12
-    narrow = record.binomial_interval(successes, n, 0.5, method=method)
-    assert low <= narrow[0] + 1e-12 and narrow[1] <= high + 1e-12
-
-
-def test_intervals_refuse_bad_input() -> None:
-    for call in (lambda: record.binomial_interval(3, 2), lambda: record.binomial_interval(0.5, 2),  # type: ignore[arg-type]
-                 lambda: record.binomial_interval(1, 2, 1.5), lambda: record.mean_interval([]),
-                 lambda: record.mean_interval([1.0, float("nan")]), lambda: record.mean_interval([1.0], 95)):
-        with pytest.raises(ValueError, match=r"must|pass counts"):
-            call()
-
-
-def test_mean_interval_covers_as_stated() -> None:
-    """2000 seeded samples of 4 normals: the count outside is binomial(2000, 0.05); 70..132 has false-alarm rate < 0.2 %."""
-    import numpy as np
-
-    samples = np.random.default_rng(0).normal(3.0, 2.0, (2000, 4))
-    intervals = [record.mean_interval(sample) for sample in samples]
-    outside = sum(ends is not None and not ends[0] <= 3.0 <= ends[1] for ends in intervals)
-    assert 70 <= outside <= 132
-
-
 def test_comparison_shows_measured_beside_published() -> None:
     table = record.compare([row(paper=record.paper_row("Zhu2020", "1", **CELL), interval=(30.1, 31.9))])
     line = str(table).splitlines()[-1]

@@ -260,6 +260,9 @@ def public_objects() -> Iterator[tuple[str, object]]:
 def docstring_problems(name: str, value: object) -> list[str]:
     """What the docstring of a public object lacks, numpydoc sections by their underlines."""
     text = inspect.getdoc(value) or ""
+    if refers := re.match(r"As `(\w+)\.(\w+)`", text):  # an override: the method that it overrides says the rest
+        owner = getattr(import_module(name.rsplit(".", 2)[0]), refers[1])
+        text += "\n" + (inspect.getdoc(getattr(owner, refers[2])) or "")
     if not text.strip():
         return [f"{name}: no docstring"]
     sections = set(re.findall(r"^(\w[\w ]*)\n-{3,}$", text, re.MULTILINE))

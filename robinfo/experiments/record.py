@@ -13,7 +13,6 @@ import json
 import math
 import os
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,18 +21,16 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 __all__ = [
     "VERDICTS",
     "Comparison",
     "Metrics",
     "Row",
-    "binomial_interval",
     "code_hash",
     "compare",
     "judge",
-    "mean_interval",
     "paper_row",
     "provenance",
     "read_metrics",
@@ -249,110 +246,6 @@ class Row:
         stored["interval"] = None if self.interval is None else list(self.interval)
         stored["seeds"] = list(self.seeds)
         return stored
-
-
-# --- intervals --------------------------------------------------------------------------------------------------------
-def binomial_interval(successes: int, n: int, level: float = 0.95, *, method: Literal["wilson", "exact"] = "wilson",
-                      scale: float = 1.0) -> tuple[float, float]:
-    r"""Confidence interval for a proportion: Wilson's score interval, or the exact one of Clopper and Pearson.
-
-    Wilson: the $p$ with $|\hat p - p| \le z \sqrt{p (1 - p) / n}$.
-
-    Parameters
-    ----------
-    successes, n : int
-        Number correct and number of images, ``0 <= successes <= n``, ``n >= 1``.
-    level : float
-        Coverage in (0, 1).
-    method : {"wilson", "exact"}
-        ``"exact"`` covers at least `level` for every p and is a little wider.
-    scale : float
-        Factor on both ends; 100 gives per cent.
-
-    Returns
-    -------
-    (float, float)
-        Lower and upper end, `scale` times a number in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        For counts or a level out of range.
-
-    References
-    ----------
-    Wilson (1927); Clopper and Pearson (1934).
-
-    Examples
-    --------
-    >>> [round(end, 4) for end in binomial_interval(9, 10)]
-    [0.5958, 0.9821]
-    >>> [round(end, 2) for end in binomial_interval(0, 100, method="exact", scale=100)]
-    [0.0, 3.62]
-    """
-    successes, n = _whole("successes", successes), _whole("n", n)
-    if method not in ("wilson", "exact"):
-        raise ValueError(f"method must be 'wilson' or 'exact', got {method!r}")
-    if not 0 <= successes <= n or n < 1:
-        raise ValueError(f"successes must lie in 0..n with n >= 1, got {successes} of {n}; pass counts, not fractions")
-    from scipy.stats import binomtest
-
-    found = binomtest(successes, n).proportion_ci(confidence_level=_level(level), method=method)
-    return scale * float(found.low), scale * float(found.high)
-
-
-def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float] | None:
-    r"""Confidence interval for a mean over seeds or batches: $\bar x \pm t_{n-1} s / \sqrt{n}$ (Student).
-
-    Parameters
-    ----------
-    values : iterable of float
-        Independent measurements, finite.
-    level : float
-        Coverage in (0, 1); exact for normal measurements.
-
-    Returns
-    -------
-    (float, float) or None
-        Lower and upper end in the unit of the values; None for a single value, which says nothing about its spread.
-
-    Raises
-    ------
-    ValueError
-        For no value, or one that is not finite.
-
-    Examples
-    --------
-    >>> [round(end, 3) for end in mean_interval([1.0, 2.0, 3.0])]
-    [-0.484, 4.484]
-    >>> mean_interval([1.0]) is None
-    True
-    """
-    numbers = [float(value) for value in values]
-    if not numbers or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"values must be finite and at least one, got {numbers}; leave failed measurements out")
-    level = _level(level)
-    if len(numbers) == 1:
-        return None
-    from scipy.special import stdtrit
-
-    reach = float(stdtrit(len(numbers) - 1, 0.5 + level / 2)) * statistics.stdev(numbers) / math.sqrt(len(numbers))
-    middle = statistics.fmean(numbers)
-    return middle - reach, middle + reach
-
-
-def _level(level: float) -> float:
-    """The coverage, refused outside (0, 1)."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), got {level}; 0.95 is 95 %")
-    return float(level)
-
-
-def _whole(name: str, value: Any) -> int:
-    """A count as int; a fraction is refused."""
-    if int(value) != value:
-        raise ValueError(f"{name} must be a whole number, got {value}; pass counts, not fractions")
-    return int(value)
 
 
 # --- the paper's numbers ----------------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ class Setup:
         Of Adam; the paper has 1e-4.
     batch_size : int
         Also the number of pairs of a batch estimate; the paper has 128.
-    estimator, negatives, gradient : str
+    estimator, negatives, gradient, critic_scale : str
         As for `InfoMax`.
     augment : str
         As for `robinfo.data.augmentation`.
@@ -130,6 +130,7 @@ class Setup:
     estimator: str = "dv"
     negatives: Literal["others", "all"] = "others"
     gradient: Literal["full", "published"] = "full"
+    critic_scale: Literal["sqrt", "mean", "none"] = "sqrt"
     augment: str = "none"
     device: str = "auto"
     precision: str = "32-true"
@@ -245,7 +246,8 @@ class Study:
         model = Encoder(self.data.in_channels, self.data.image_size[0], width=setup.width)
         objective = InfoMax(setup.threat if worst_case else None, steps=setup.attack.steps, step_size=setup.attack.size,
                             estimator=setup.estimator, negatives=setup.negatives, gradient=setup.gradient,
-                            critic_width=setup.critic_width, critic_channels=setup.critic_channels)
+                            critic_width=setup.critic_width, critic_channels=setup.critic_channels,
+                            critic_scale=setup.critic_scale)
         self._fit("worst" if worst_case else "normal", model, objective, epochs=setup.encoder_epochs, seed=seed)
         return model.eval()
 
@@ -318,13 +320,37 @@ class Study:
         return model.eval()
 
     def correct(self, model: nn.Module, attack: PGD | None = None) -> int:
-        """Number of test images classified correctly, before or after an attack."""
+        """Number of test images classified correctly, before or after an attack.
+
+        Parameters
+        ----------
+        model : nn.Module
+            Images to logits, in evaluation mode.
+        attack : PGD, optional
+            None counts clean images.
+
+        Returns
+        -------
+        int
+            At most the number of test images.
+        """
         device = next(model.parameters()).device
         images, labels = (part.to(device) for part in self.test)
         return int(survivors(model, images, labels, attack, batch_size=500, progress=attack is not None).sum())
 
     def accuracies(self, model: nn.Module) -> dict[str, int]:
-        """Counts of correct test images: natural, and under the attack of the evaluation."""
+        """Counts of correct test images: natural, and under the attack of the evaluation.
+
+        Parameters
+        ----------
+        model : nn.Module
+            Images to logits, in evaluation mode.
+
+        Returns
+        -------
+        dict of str to int
+            "natural_accuracy" and "adversarial_accuracy".
+        """
         return {"natural_accuracy": self.correct(model),
                 "adversarial_accuracy": self.correct(model, self.setup.evaluation_attack)}
 
@@ -352,29 +378,60 @@ class Study:
             representation, to_float(self.data.train_images), self.test[0], setup.threat, epochs=setup.critic_epochs,
             batch_size=size, steps=setup.attack.steps, step_size=setup.attack.size, estimator=setup.estimator,
             negatives=setup.negatives, gradient=setup.gradient, critic_width=setup.critic_width,
-            critic_channels=setup.critic_channels, learning_rate=setup.learning_rate, seed=seed, device=setup.device,
-            precision=setup.precision, checkpoint=Path(setup.run_dir) / "checkpoints" / f"critic-{name}-{seed}")
+            critic_channels=setup.critic_channels, critic_scale=setup.critic_scale, learning_rate=setup.learning_rate, seed=seed,
+            device=setup.device, precision=setup.precision, checkpoint=Path(setup.run_dir) / "checkpoints" / f"critic-{name}-{seed}")
 
     # --- rows
 
     def accuracy_row(self, metric: str, counts: Sequence[int], *, model: str, method: str,
                      paper: Mapping[str, Any] | None = None) -> Row:
-        """One accuracy in per cent: mean over seeds, with a Student interval, or a binomial one for a single seed."""
+        """One accuracy in per cent: mean over seeds, with a Student interval, or a binomial one for a single seed.
+
+        Parameters
+        ----------
+        metric : str
+            "natural_accuracy" or "adversarial_accuracy".
+        counts : sequence of int
+            Correct test images, one for each seed.
+        model, method : str
+            What was measured.
+        paper : mapping, optional
+            The published cell.
+
+        Returns
+        -------
+        Row
+            Judged.
+        """
         n, setup = len(self.test[0]), self.setup
         shares = [100 * c / n for c in counts]
         interval = mean_interval(shares)
         if interval is None:
-            low, high = binomial_interval(counts[0], n)
-            interval = (100 * low, 100 * high)
+            interval = binomial_interval(counts[0], n, scale=100)
         attacked = metric == "adversarial_accuracy"
         row = Row(metric=metric, value=sum(shares) / len(shares), unit="%", n=n, interval=interval, dataset=setup.dataset,
-                  model=model, method=method, attack=str(setup.evaluation_attack) if attacked else None,
+                  model=model, method=method, attack=_attack_name(setup.evaluation_attack) if attacked else None,
                   threat=str(setup.threat) if attacked else None, seeds=tuple(setup.seeds), paper=paper, settings=setup.reduced())
         return judge(row)
 
     def information_rows(self, estimates: Sequence[VulnerabilityEstimate], *, model: str, method: str,
                          papers: Mapping[str, Any] | None = None) -> list[Row]:
-        """Normal information, worst-case information and vulnerability, in nats; mean over seeds, or over batches."""
+        """Normal information, worst-case information and vulnerability, in nats; mean over seeds.
+
+        Parameters
+        ----------
+        estimates : sequence of VulnerabilityEstimate
+            One for each seed; the interval is over seeds, or over held-out batches for a single one.
+        model, method : str
+            What was measured.
+        papers : mapping, optional
+            Published cells by metric.
+
+        Returns
+        -------
+        list of Row
+            Three rows, judged.
+        """
         rows, seeds = [], tuple(self.setup.seeds)
         for metric, name in (("normal_mi", "normal"), ("worst_case_mi", "worst_case"), ("vulnerability", "vulnerability")):
             values = [getattr(e, metric) for e in estimates]
@@ -386,6 +443,12 @@ class Study:
                                   threat=str(self.setup.threat) if worst else None, seeds=seeds,
                                   paper=(papers or {}).get(metric), settings=self.setup.reduced())))
         return rows
+
+
+def _attack_name(attack: PGD) -> str:
+    """The attack in a few words; its ball stands in the row's threat."""
+    start = "random start" if attack.random_start else "no random start"
+    return f"PGD-{attack.steps}, step {attack.size:.4g}, {start}"
 
 
 def _check_limits(setup: Setup) -> None:
@@ -404,6 +467,15 @@ def _new_head(kind: str, num_classes: int) -> nn.Module:
     if kind not in ("MLP", "Linear"):
         raise ValueError(f"a head must be 'MLP' or 'Linear', got {kind!r}; choose one of them")
     return mlp_head(num_classes=num_classes) if kind == "MLP" else linear_head(num_classes=num_classes)
+
+
+def _finished(figure: Any) -> Any:
+    """The figure, laid out and closed: a notebook shows it once, where it is returned."""
+    import matplotlib.pyplot as plt
+
+    figure.tight_layout()
+    plt.close(figure)
+    return figure
 
 
 # --- quickstart ---------------------------------------------------------------------------------------------------------
@@ -426,11 +498,37 @@ class Quickstart:
     counts: dict[tuple[str, str], dict[str, int]]
 
     def share(self, representation: str, head: str, metric: str) -> float:
-        """An accuracy in [0, 1]."""
+        """An accuracy of a head above a representation.
+
+        Parameters
+        ----------
+        representation : str
+            "normal" or "worst-case".
+        head : str
+            "standard" or "robust".
+        metric : str
+            "natural_accuracy" or "adversarial_accuracy".
+
+        Returns
+        -------
+        float
+            In [0, 1].
+        """
         return self.counts[representation, head][metric] / len(self.study.test[0])
 
     def bound(self, representation: str) -> float:
-        """Adversarial accuracy that Theorem 3.4 (sharp) allows above a representation, at the estimate."""
+        """Adversarial accuracy that Theorem 3.4 (sharp) allows above a representation, at the estimate.
+
+        Parameters
+        ----------
+        representation : str
+            "normal" or "worst-case".
+
+        Returns
+        -------
+        float
+            In [0, 1]; a plug-in value, not a certificate.
+        """
         return self.estimates[representation].accuracy_upper_bound(self.study.data.num_classes)
 
     @property
@@ -537,8 +635,7 @@ def plot_quickstart(result: Quickstart) -> Any:
     right.set(xticks=range(len(names)), xticklabels=[f"{n}\nrepresentation" for n in names], ylim=(0, 105),
               ylabel=f"accuracy in {result.study.setup.threat}, %", title="What heads above it can still do")
     right.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    figure.tight_layout()
-    return figure
+    return _finished(figure)
 
 
 # --- Table 1 ------------------------------------------------------------------------------------------------------------
@@ -573,7 +670,22 @@ class Table1:
         return rows
 
     def mean(self, kind: str, method: str, metric: str = "adversarial_accuracy") -> float:
-        """Mean accuracy over the seeds, per cent."""
+        """Mean accuracy over the seeds.
+
+        Parameters
+        ----------
+        kind : str
+            Head architecture.
+        method : str
+            Row, as in the paper.
+        metric : str
+            Which accuracy.
+
+        Returns
+        -------
+        float
+            Per cent.
+        """
         trials = self.counts[kind, method]
         return 100 * sum(t[metric] for t in trials) / len(trials) / len(self.study.test[0])
 
@@ -693,8 +805,7 @@ def plot_table1(result: Table1) -> Any:
         axis.set(yticks=range(len(methods)), yticklabels=list(reversed(methods)), xlim=(0, 102), title=f"{kind} head",
                  xlabel=f"accuracy, % ({result.study.setup.dataset}, {result.study.setup.threat})")
     axes[0][-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    figure.tight_layout()
-    return figure
+    return _finished(figure)
 
 
 # --- Figures 1 and 2 ----------------------------------------------------------------------------------------------------
@@ -717,12 +828,38 @@ class Bounds:
     counts: dict[tuple[str, str], list[dict[str, int]]]
 
     def accuracy(self, key: tuple[str, str], metric: str) -> float:
-        """Mean accuracy over the seeds, in [0, 1]."""
+        """Mean accuracy over the seeds.
+
+        Parameters
+        ----------
+        key : (str, str)
+            Architecture and training.
+        metric : str
+            "natural_accuracy" or "adversarial_accuracy".
+
+        Returns
+        -------
+        float
+            In [0, 1].
+        """
         trials = self.counts[key]
         return sum(t[metric] for t in trials) / len(trials) / len(self.study.test[0])
 
     def mean(self, key: tuple[str, str], quantity: str) -> float:
-        """Mean of an estimated quantity over the seeds, nats."""
+        """Mean of an estimated quantity over the seeds.
+
+        Parameters
+        ----------
+        key : (str, str)
+            Architecture and training.
+        quantity : str
+            "normal_mi", "worst_case_mi" or "vulnerability".
+
+        Returns
+        -------
+        float
+            Nats.
+        """
         return sum(getattr(e, quantity) for e in self.estimates[key]) / len(self.estimates[key])
 
     @property
@@ -797,8 +934,8 @@ def bounds(setup: Setup, *, architectures: Sequence[str] = ("baseline_h", "vgg16
     study = Study(setup, parts=4 * len(architectures) * len(setup.seeds))
     estimates: dict[tuple[str, str], list[VulnerabilityEstimate]] = {}
     counts: dict[tuple[str, str], list[dict[str, int]]] = {}
-    options = {"optimizer": optimizer, "learning_rate": classifier_learning_rate or setup.learning_rate,
-               "milestones": milestones, "weight_decay": weight_decay}
+    options: dict[str, Any] = {"optimizer": optimizer, "learning_rate": classifier_learning_rate or setup.learning_rate,
+                               "milestones": milestones, "weight_decay": weight_decay}
     for seed in setup.seeds:
         for architecture in architectures:
             for training in ("standard", "robust"):
@@ -840,8 +977,7 @@ def plot_gap(result: Bounds) -> Any:
     axis.set(xlabel="representation vulnerability of the logits, nats (estimate)", ylabel="natural − adversarial accuracy, points",
              title="Does vulnerability order the loss of accuracy?")
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    figure.tight_layout()
-    return figure
+    return _finished(figure)
 
 
 def plot_bounds(result: Bounds) -> Any:
@@ -863,9 +999,9 @@ def plot_bounds(result: Bounds) -> Any:
     top = max(2.4, *(result.mean(key, "normal_mi") + 0.2 for key in result.estimates))
     information = np.linspace(0, top, 200)
     figure, axis = plt.subplots(figsize=(6.2, 3.8))
-    for form, style in (("weak", "--"), ("sharp", "-")):
-        axis.plot(information, 100 * adversarial_accuracy_upper_bound(information, classes, form=form), style, color="black",
-                  linewidth=1, label=f"Theorem 3.4, {form} form")
+    for bound, style, form in ((adversarial_accuracy_upper_bound(information, classes, form="weak"), "--", "weak"),
+                               (adversarial_accuracy_upper_bound(information, classes, form="sharp"), "-", "sharp")):
+        axis.plot(information, 100 * bound, style, color="black", linewidth=1, label=f"Theorem 3.4, {form} form")
     for key in result.estimates:
         height, fill = 100 * result.accuracy(key, "adversarial_accuracy"), BLUE if key[1] == "robust" else "white"
         worst, normal = result.mean(key, "worst_case_mi"), result.mean(key, "normal_mi")
@@ -876,5 +1012,4 @@ def plot_bounds(result: Bounds) -> Any:
              ylabel=f"adversarial accuracy in {result.study.setup.threat}, %", ylim=(-3, 103),
              title="The worst case has to lie right of the bound")
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    figure.tight_layout()
-    return figure
+    return _finished(figure)

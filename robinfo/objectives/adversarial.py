@@ -31,7 +31,8 @@ class Standard(Objective):
     """
 
     def loss(self, model: nn.Module, auxiliary: nn.Module | None, images: Tensor, x_adv: Tensor,
-             labels: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:  # noqa: D102
+             labels: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """As `Objective.loss`."""
         return _cross_entropy(model, x_adv, labels)
 
 # %% ../../nbs/methods/objectives_adversarial.ipynb #43add1a4
@@ -77,9 +78,11 @@ class AdversarialTraining(Objective):
         return f"AdversarialTraining({self.attack})"
 
     def perturb(self, model: nn.Module, auxiliary: nn.Module | None, images: Tensor, labels: Tensor,
-                generator: Generator | None = None) -> Tensor:  # noqa: D102
+                generator: Generator | None = None) -> Tensor:
+        """As `Objective.perturb`."""
         return self.attack(model, images, labels, generator=generator)
 
     def loss(self, model: nn.Module, auxiliary: nn.Module | None, images: Tensor, x_adv: Tensor,
-             labels: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:  # noqa: D102
+             labels: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """As `Objective.loss`."""
         return _cross_entropy(model, x_adv, labels)

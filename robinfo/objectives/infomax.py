@@ -13,8 +13,8 @@ from ..attacks import PGD
 from ..checks import check_count, check_real
 from ..estimators import donsker_varadhan, info_nce, jensen_shannon, nwj
 from ..models import Critic, representation_size
-from .base import Objective
 from ..threats import Threat
+from .base import Objective
 
 # %% auto #0
 __all__ = ['ESTIMATORS', 'PairScores', 'estimate_information', 'InfoMax']
@@ -113,6 +113,8 @@ class InfoMax(Objective):
         See `PairScores`.
     critic_width, critic_depth, critic_channels : int
         Sizes of the critic; the paper has 2048, 2 and 64.
+    critic_scale : {"sqrt", "mean", "none"}
+        Scale of the critic's inner product, see `Critic`; the released code has "none".
 
     References
     ----------
@@ -122,7 +124,7 @@ class InfoMax(Objective):
     --------
     >>> from robinfo.threats import Linf
     >>> print(InfoMax(Linf(8 / 255), steps=7, step_size=0.01))
-    InfoMax(Linf(8/255), beta=1, steps=7, step_size=0.01, dv/others, gradient=full, critic=2048x2x64)
+    InfoMax(Linf(8/255), beta=1, steps=7, step_size=0.01, dv/others, gradient=full, critic=2048x2x64/sqrt)
     """
 
     threat: Threat | None = None
@@ -135,6 +137,7 @@ class InfoMax(Objective):
     critic_width: int = 2048
     critic_depth: int = 2
     critic_channels: int = 64
+    critic_scale: Literal["sqrt", "mean", "none"] = "sqrt"
 
     def __post_init__(self) -> None:
         if self.threat is not None and not isinstance(self.threat, Threat):
@@ -147,7 +150,7 @@ class InfoMax(Objective):
         check_count(self.steps, "steps")
 
     def __str__(self) -> str:
-        critic = f"critic={self.critic_width}x{self.critic_depth}x{self.critic_channels}"
+        critic = f"critic={self.critic_width}x{self.critic_depth}x{self.critic_channels}/{self.critic_scale}"
         worst = "normal" if self._weight == 0 else (
             f"{self.threat}, beta={self.beta:g}, steps={self.steps}, step_size={self.attack.size:.6g}")
         return f"InfoMax({worst}, {self.estimator}/{self.negatives}, gradient={self.gradient}, {critic})"
@@ -195,19 +198,23 @@ class InfoMax(Objective):
         """
         return -self.information(scores)
 
-    def auxiliary(self, model: nn.Module, images: Tensor) -> nn.Module:  # noqa: D102
+    def auxiliary(self, model: nn.Module, images: Tensor) -> nn.Module:
+        """As `Objective.auxiliary`: the critic."""
         features = representation_size(model, images)
-        return Critic(images.shape[1], features, width=self.critic_width, depth=self.critic_depth, channels=self.critic_channels)
+        return Critic(images.shape[1], features, width=self.critic_width, depth=self.critic_depth, channels=self.critic_channels,
+                      scale=self.critic_scale)
 
     def perturb(self, model: nn.Module, auxiliary: nn.Module | None, images: Tensor, labels: Tensor,
-                generator: Generator | None = None) -> Tensor:  # noqa: D102
+                generator: Generator | None = None) -> Tensor:
+        """As `Objective.perturb`."""
         if self._weight == 0:
             return images
         assert auxiliary is not None
         return self.attack(PairScores(model, auxiliary, self.gradient), images, generator=generator)
 
     def loss(self, model: nn.Module, auxiliary: nn.Module | None, images: Tensor, x_adv: Tensor,
-             labels: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:  # noqa: D102
+             labels: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """As `Objective.loss`."""
         assert auxiliary is not None
         weight, value, metrics = self._weight, images.new_zeros(()), {}
         for share, batch, name in ((1 - weight, images, "normal_mi"), (weight, x_adv, "worst_case_mi")):

@@ -14,13 +14,21 @@ __all__ = ['binomial_interval', 'mean_interval']
 
 # %% ../../nbs/theory/10_confidence.ipynb #759fae18
 def _level(level: float) -> float:
+    """The coverage, refused outside (0, 1)."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie strictly between 0 and 1, got {level}; for example 0.95")
-    return level
+    return float(level)
+
+
+def _whole(name: str, value: float) -> int:
+    """A count as int; a fraction is refused."""
+    if int(value) != value:
+        raise ValueError(f"{name} must be a whole number, got {value}; pass counts, not fractions")
+    return int(value)
 
 
 def binomial_interval(successes: int, n: int, level: float = 0.95, *,
-                      method: Literal["wilson", "exact"] = "wilson") -> tuple[float, float]:
+                      method: Literal["wilson", "exact"] = "wilson", scale: float = 1.0) -> tuple[float, float]:
     """Confidence interval of a share, from a count of successes.
 
     Parameters
@@ -33,11 +41,13 @@ def binomial_interval(successes: int, n: int, level: float = 0.95, *,
         Confidence, in (0, 1).
     method : {"wilson", "exact"}
         Wilson's score interval, or Clopper and Pearson's, which covers with probability at least `level`.
+    scale : float
+        Factor on both ends; 100 gives per cent.
 
     Returns
     -------
     (float, float)
-        Inside [0, 1].
+        `scale` times numbers in [0, 1].
 
     Raises
     ------
@@ -54,10 +64,13 @@ def binomial_interval(successes: int, n: int, level: float = 0.95, *,
     >>> low, round(high, 4)
     (0.0, 0.0362)
     """
+    successes, n = _whole("successes", successes), _whole("n", n)
+    if method not in ("wilson", "exact"):
+        raise ValueError(f"method must be 'wilson' or 'exact', got {method!r}; choose one of them")
     if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"expected 0 <= successes <= n and n >= 1, got {successes} of {n}; count again")
-    found = stats.binomtest(int(successes), int(n)).proportion_ci(_level(level), method=method)
-    return float(found.low), float(found.high)
+        raise ValueError(f"successes must lie in 0..n with n >= 1, got {successes} of {n}; pass counts, not fractions")
+    found = stats.binomtest(successes, n).proportion_ci(_level(level), method=method)
+    return scale * float(found.low), scale * float(found.high)
 
 # %% ../../nbs/theory/10_confidence.ipynb #0422f4b9
 def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float] | None:
@@ -73,12 +86,12 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, 
     Returns
     -------
     (float, float) or None
-        None for fewer than two values.
+        None for a single value, which says nothing about its spread.
 
     Raises
     ------
     ValueError
-        A value that is not finite, or a level out of range.
+        No value, one that is not finite, or a level out of range.
 
     References
     ----------
@@ -93,8 +106,8 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, 
     True
     """
     numbers, level = [float(v) for v in values], _level(level)
-    if not all(math.isfinite(v) for v in numbers):
-        raise ValueError("values must be finite, got NaN or infinity; drop or repair the failed measurement")
+    if not numbers or not all(math.isfinite(v) for v in numbers):
+        raise ValueError(f"values must be finite and at least one, got {numbers}; leave failed measurements out")
     if len(numbers) < 2:
         return None
     mean = math.fsum(numbers) / len(numbers)
