@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from beartype import beartype
 from conftest import golden_cases
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from jaxtyping import TypeCheckError, jaxtyped
 from torch import Tensor
 
 from robinfo.estimators import donsker_varadhan, info_nce, jensen_shannon, nwj
@@ -210,6 +212,19 @@ def test_published_mask_differs() -> None:
     masked = (scores * (1 - torch.eye(6))).flatten()
     published = scores.diagonal().mean() - (masked.logsumexp(0) - math.log(30))
     assert abs(float(published - donsker_varadhan(scores))) > 0.1
+
+
+# Annotated shapes
+
+
+@pytest.mark.parametrize("function", [donsker_varadhan, nwj, jensen_shannon, info_nce])
+def test_annotated_shapes_are_the_shapes(function: Any) -> None:
+    checked = jaxtyped(function, typechecker=beartype)
+    for shape in ((3, 3), (4, 4, 2)):
+        for dtype in (torch.bfloat16, torch.float32, torch.float64):
+            assert checked(torch.zeros(shape, dtype=dtype)).shape == ()
+    with pytest.raises(TypeCheckError):
+        checked(torch.zeros(3, 4))
 
 
 # Errors

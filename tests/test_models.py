@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from beartype import beartype
+from jaxtyping import TypeCheckError, jaxtyped
 from torch import nn
 
 from robinfo.models import (
@@ -164,6 +166,24 @@ def test_representation_size_leaves_the_modes_alone() -> None:
     assert encoder.training
     assert all(torch.equal(v, buffers[k]) for k, v in encoder.named_buffers())
     assert representation_size(lambda x: x.flatten(1), torch.rand(3, 2, 4, 4)) == 32
+
+
+# Annotated shapes
+
+
+@pytest.mark.parametrize(("call", "module", "arguments"), [
+    (Normalized.forward, Normalized(nn.Identity(), [0.5], [0.5]), [torch.rand(2, 1, 8, 8)]),
+    (Encoder.forward, Encoder(1, 28, width=0.05), [torch.rand(3, 1, 28, 28)]),
+    (Classifier.forward, Classifier(nn.Flatten(), linear_head(64, 3)), [torch.rand(2, 1, 8, 8)]),
+    (CriticBlock.forward, CriticBlock(4, 6), [torch.rand(5, 4)]),
+    (Critic.embed_images, Critic(1, 4, width=8, channels=2), [torch.rand(3, 1, 8, 8)]),
+    (Critic.forward, Critic(1, 4, width=8, channels=2), [torch.rand(3, 1, 8, 8), torch.rand(5, 4)]),
+], ids=lambda value: getattr(value, "__qualname__", ""))
+def test_annotated_shapes_are_the_shapes(call: Any, module: nn.Module, arguments: list[torch.Tensor]) -> None:
+    checked = jaxtyped(call, typechecker=beartype)
+    checked(module, *arguments)
+    with pytest.raises(TypeCheckError):
+        checked(module, *(a[0] for a in arguments))
 
 
 # Errors
