@@ -5,6 +5,7 @@ checkpoint in the run's folder, so that a run that was killed continues), evalua
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,7 +27,7 @@ from robinfo.threats import Linf, Threat
 from robinfo.training import History, fit
 from robinfo.vulnerability import VulnerabilityEstimate, estimate_vulnerability
 
-__all__ = ["Quickstart", "Setup", "Study", "Table1", "bounds", "paper_threat", "plot_bounds", "plot_gap", "plot_quickstart",
+__all__ = ["Quickstart", "Setup", "Study", "Table1", "bounds", "overall_verdict", "paper_threat", "plot_bounds", "plot_gap", "plot_quickstart",
            "plot_table1", "quickstart", "table1"]
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#999999"
@@ -548,11 +549,46 @@ class Quickstart:
         best = {name: max(self.share(name, head, "adversarial_accuracy") for head in ("standard", "robust"))
                 for name in self.estimates}
         lost = {name: e.vulnerability for name, e in self.estimates.items()}
-        way = "more" if best["worst-case"] > best["normal"] else "not more"
-        return (f"In {self.study.setup.threat} the representation trained for the worst case loses {lost['worst-case']:.2f} nats, "
-                f"the normal one {lost['normal']:.2f}; the best head above it reaches {100 * best['worst-case']:.1f} % under attack "
-                f"against {100 * best['normal']:.1f} %: {way} robust, measured on {len(self.study.test[0])} images with one seed "
-                f"({_consistency(best, {name: self.bound(name) for name in best})}).")
+        n = len(self.study.test[0])
+        return (f"{overall_verdict(self.rows)}. In {self.study.setup.threat} the representation trained for the worst case loses "
+                f"{lost['worst-case']:.2f} nats, the normal one {lost['normal']:.2f}; the best head above it reaches "
+                f"{100 * best['worst-case']:.1f} % under attack against {100 * best['normal']:.1f} %: "
+                f"{_difference(best['worst-case'], best['normal'], n)} (n = {n} images, one seed; "
+                f"{_consistency(best, {name: self.bound(name) for name in best})}).")
+
+
+def _difference(ours: float, other: float, n: int) -> str:
+    """Whether a share is larger than another by more than two standard errors, both measured on n images."""
+    error = math.sqrt((ours * (1 - ours) + other * (1 - other)) / n)
+    if abs(ours - other) <= 2 * error:
+        return "no difference beyond two standard errors"
+    return f"{'more' if ours > other else 'less'} robust, beyond two standard errors"
+
+
+def overall_verdict(rows: Sequence[Row]) -> str:
+    """The verdict of an experiment: the least favourable verdict of its rows that have a published cell.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Judged rows.
+
+    Returns
+    -------
+    str
+        One of `robinfo.experiments.record.VERDICTS`, capitalised, with the reason where it is "not comparable".
+
+    Examples
+    --------
+    >>> overall_verdict([])
+    'Not comparable: the paper has no such experiment'
+    """
+    verdicts = [row.verdict for row in rows if row.paper is not None]
+    if not verdicts:
+        return "Not comparable: the paper has no such experiment"
+    worst = max(verdicts, key=lambda v: ("reproduced", "with a caveat", "not reproduced", "not comparable").index(v or ""))
+    reasons = dict.fromkeys(row.settings for row in rows if row.verdict == worst == "not comparable" and row.settings)
+    return f"{worst}: {'; '.join(reasons)}".capitalize() if reasons else str(worst).capitalize()
 
 
 def _consistency(best: Mapping[str, float], allowed: Mapping[str, float]) -> str:
@@ -696,10 +732,10 @@ class Table1:
             if (kind, "Ours / h=Robust") not in self.counts:
                 continue
             ours, other = (self.mean(kind, f"{name} / h=Robust") for name in ("Ours", "Hjelm et al. (2018)"))
-            found = "holds" if ours > other else "does not hold"
-            parts.append(f"{kind}: ours {ours:.1f} % against {other:.1f} %, the paper's ordering {found}")
-        label = f" ({self.study.setup.reduced()}; not a reproduction)" if self.study.setup.reduced() else ""
-        return f"Adversarial accuracy with a robust head, {self.study.setup.threat} — " + "; ".join(parts) + label + "."
+            n = len(self.study.test[0]) * len(self.study.setup.seeds)
+            parts.append(f"{kind} head: ours {ours:.1f} %, Hjelm {other:.1f} %: {_difference(ours / 100, other / 100, n)}")
+        return (f"{overall_verdict(self.rows)}. The paper's ordering (ours above Hjelm in adversarial accuracy with a robust head), "
+                f"as found in {self.study.setup.threat}: {'; '.join(parts)}.")
 
 
 def table1(setup: Setup, *, heads: Sequence[str] = ("MLP", "Linear"),
@@ -887,8 +923,7 @@ class Bounds:
                     if len(keys) > 2 else "too few models for a correlation")
         held = "every adversarial accuracy lies below its plug-in bound" if not broken else (
             f"above the plug-in bound (the worst-case information was underestimated): {', '.join(broken)}")
-        label = self.study.setup.reduced()
-        return f"{relation}; {held}{f' ({label}; not a reproduction)' if label else ''}."
+        return f"{overall_verdict(self.rows)}. Found: {relation}; {held}."
 
 
 def _rank_correlation(x: Tensor, y: Tensor) -> float:
