@@ -267,7 +267,7 @@ class L2(Threat):
 
         tiny = torch.finfo(gradient.dtype).tiny  # the largest entry first: squares of 1e-25 are zero in single precision
         unit = gradient / _per_sample(gradient.flatten(1).abs().amax(1).clamp_min(tiny), gradient)
-        return unit * _per_sample(size / self.norm(unit).clamp_min(tiny), unit)
+        return unit / _per_sample(self.norm(unit).clamp_min(tiny), unit) * size
 
 # %% ../nbs/methods/threats.ipynb #ea664a8a
 class L1(Threat):

@@ -116,8 +116,9 @@ def test_scale_of_the_gradient_does_not_matter(kind: Any, scale: float) -> None:
 
 @every
 def test_zero_gradient_gives_zero_step(kind: Any) -> None:
-    step = kind(1.0).step(torch.zeros(2, 3), 0.5)
-    assert torch.equal(step, torch.zeros(2, 3))
+    for dtype in (torch.float32, torch.float64):
+        for size in (0.0, 0.5, 100.0):
+            assert torch.equal(kind(1.0).step(torch.zeros(2, 3, dtype=dtype), size), torch.zeros(2, 3, dtype=dtype))
 
 
 @every
