@@ -13,8 +13,8 @@ from ..attacks import PGD
 from ..checks import check_count, check_real
 from ..estimators import donsker_varadhan, info_nce, jensen_shannon, nwj
 from ..models import Critic, representation_size
-from .base import Objective
 from ..threats import Threat
+from .base import Objective
 
 # %% auto #0
 __all__ = ['ESTIMATORS', 'PairScores', 'estimate_information', 'InfoMax']
