@@ -23,7 +23,9 @@ Attack = Callable[..., Tensor]
 
 def survivors(model: Any, images: Tensor, labels: Tensor, attack: Attack | None = None, *, batch_size: int = 256,
               progress: bool = False) -> Tensor:
-    """Which images are classified correctly, before or after an attack.
+    """Which images are classified correctly, and still are after an attack.
+
+    An image that is classified wrongly before the attack has not survived it: it lies in its own ball.
 
     Parameters
     ----------
@@ -63,12 +65,18 @@ def survivors(model: Any, images: Tensor, labels: Tensor, attack: Attack | None 
     parts = []
     for start in range(0, len(images), check_count(batch_size, "batch_size")):
         x, y = images[start : start + batch_size], labels[start : start + batch_size]
-        x_adv = x if attack is None else attack(model, x, y)
-        with torch.no_grad():
-            logits = model(x_adv)
-        parts.append(_check_logits(logits, y).argmax(1) == y)
+        alive = _correct(model, x, y)
+        if attack is not None:
+            alive &= _correct(model, attack(model, x, y), y)  # the image itself is in the ball
+        parts.append(alive)
         lines.update(start + len(x))
     return torch.cat(parts)
+
+
+def _correct(model: Any, images: Tensor, labels: Tensor) -> Tensor:
+    """Which images of a batch get their label."""
+    with torch.no_grad():
+        return _check_logits(model(images), labels).argmax(1) == labels
 
 
 def _check_logits(logits: Any, labels: Tensor) -> Tensor:

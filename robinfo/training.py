@@ -368,7 +368,11 @@ class _Run:
 
     def resume(self) -> None:
         """Continue from the checkpoint, if there is one."""
-        if self.checkpoint is None or not self.checkpoint.exists():
+        if self.checkpoint is None:
+            return
+        for leftover in self.checkpoint.parent.glob(f"{self.checkpoint.stem}.*.part"):  # of a killed process
+            leftover.unlink(missing_ok=True)
+        if not self.checkpoint.exists():
             return
         tensors, metadata = load_tensors(self.checkpoint)
         text = json.loads(metadata.get("robinfo", "{}"))
@@ -447,6 +451,9 @@ class _Run:
 
     def train(self, epochs: int, *, progress: bool) -> None:
         """Run the epochs that are missing."""
+        if len(self.history) > epochs:
+            raise CheckpointError(f"{self.checkpoint} holds {len(self.history)} epochs, expected at most epochs={epochs}; "
+                                  "ask for at least as many, or choose another checkpoint file")
         lines = Progress(f"{self.step.objective.name} epoch", epochs, done=len(self.history),
                          enabled=progress and self.fabric.is_global_zero)
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []

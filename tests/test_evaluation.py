@@ -33,7 +33,7 @@ def test_two_pixels_in_closed_form(kind: Any, factor: float, gaps: list[float], 
     images, size = pixels(gaps), (radius + 0.5) / 100  # never exactly at a boundary for Linf and L1
     labels = (images[:, 1] > images[:, 0]).long().flatten()
     expected = sum(abs(g) > factor * size for g in gaps) / len(gaps)
-    attack = PGD(kind(size), steps=20)
+    attack = PGD(kind(size), steps=20, random_start=False)  # from a random start L2 ends a little before the corner
     assert accuracy(COMPARE, images, labels) == 1
     assert robust_accuracy(COMPARE, images, labels, attack) == pytest.approx(expected)
     assert robust_accuracy(COMPARE, images, 1 - labels, attack) <= sum(g == 0 for g in gaps) / len(gaps)
@@ -77,7 +77,7 @@ def test_union_counts_images_that_survive_everything(first: set[int], second: se
     images = torch.cat([pixels([0.3] * 20), torch.arange(20).double().div(100).reshape(20, 1, 1, 1)], 1)
     labels = torch.tensor([0 if i in bad else 1 for i in range(20)])
     report = evaluate(lambda x: x[:, :2].flatten(1), images, labels, {"a": wrong(list(first)), "b": wrong(list(second))}, batch_size=6)
-    lost = {"clean": bad, "a": (first - bad) | (bad - first), "b": (second - bad) | (bad - second)}
+    lost = {"clean": bad, "a": first | bad, "b": second | bad}  # an image that is wrong before an attack cannot survive it
     lost["union"] = lost["clean"] | lost["a"] | lost["b"]
     assert report.accuracies == {name: (20 - len(which)) / 20 for name, which in lost.items()}
     assert report.accuracies["union"] <= min(report.accuracies.values())

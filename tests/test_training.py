@@ -691,3 +691,13 @@ def test_model_keeps_its_modes_under_evaluating() -> None:
     with evaluating(model):
         train(model=model, epochs=1)
     assert all(m.training for m in model.modules())
+
+
+def test_fewer_epochs_than_the_checkpoint_has_are_refused(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    data, path = load("digits").subset(train=256), tmp_path / "run.safetensors"
+    (tmp_path / "run.123.part").write_bytes(b"half a file of a killed process")
+    fit(model, Standard(), data, epochs=2, checkpoint=path, progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["run.safetensors"]
+    with pytest.raises(CheckpointError, match="holds 2 epochs, expected at most epochs=1"):
+        fit(model, Standard(), data, epochs=1, checkpoint=path, progress=False)
