@@ -611,7 +611,7 @@ def test_two_processes_do_the_work_of_one(tmp_path: Path) -> None:
 
 
 def test_compiled_run_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The compiler itself takes a minute here; what the engine does with it is checked with one that only counts."""
+    """The compiler itself is not run; what the engine does with it is checked with one that only counts."""
     compiled: list[str] = []
     monkeypatch.setattr(torch, "compile", lambda call, *args, **keywords: compiled.append("yes") or call)
     model, history = train(epochs=1, compile=True)

@@ -955,7 +955,8 @@ def bounds(setup: Setup, *, architectures: Sequence[str] = ("baseline_h", "vgg16
     architectures : sequence of str
         As for `robinfo.models.classifier`.
     optimizer, classifier_learning_rate, milestones, weight_decay
-        Training of the classifiers, as for `fit`; the learning rate of the critics when none is given.
+        Training of torchvision's classifiers, as for `fit`; the learning rate of the critics when none is given.
+        Baseline-H is trained as everywhere else: Adam with the learning rate of the settings.
 
     Returns
     -------
@@ -974,7 +975,8 @@ def bounds(setup: Setup, *, architectures: Sequence[str] = ("baseline_h", "vgg16
     for seed in setup.seeds:
         for architecture in architectures:
             for training in ("standard", "robust"):
-                model = study.supervised(seed, architecture=architecture, robust=training == "robust", **options)
+                own = {} if architecture == "baseline_h" else options
+                model = study.supervised(seed, architecture=architecture, robust=training == "robust", **own)
                 counts.setdefault((architecture, training), []).append(study.accuracies(model))
                 name = f"{architecture}-{training}"
                 estimates.setdefault((architecture, training), []).append(study.vulnerability(model, seed, name))
