@@ -115,6 +115,7 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"unknown check {', '.join(unknown)}; known: {', '.join(CHECKS)}")
         return 2
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # this environment's tools
     start = time.perf_counter()
     results = {name: check(name) for name in names or CHECKS}
     print(f"\n== summary: {time.perf_counter() - start:.0f} s")
