@@ -659,7 +659,8 @@ def plot_quickstart(result: Quickstart) -> Any:
     left.set(xticks=range(len(names)), xticklabels=[f"{n}\nrepresentation" for n in names], ylabel="information estimate, nats",
              title="What the worst perturbation leaves")
     left.axhline(0, color="black", linewidth=0.8)
-    left.legend()
+    left.margins(y=0.2)
+    left.legend(fontsize=7, loc="upper center", ncols=2)
     for i, name in enumerate(names):
         for shift, head, colour in ((-0.18, "standard", GREEN), (0.18, "robust", PURPLE)):
             right.bar(i + shift, 100 * result.share(name, head, "adversarial_accuracy"), 0.34, color=colour,
