@@ -72,9 +72,8 @@ CHECKS: dict[str, Callable[[], Commands]] = {
 
 def stream(command: list[str]) -> tuple[int, str]:
     """Run one command, passing its output on; its exit status and pytest's closing line if it printed one."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    if "robinfo" not in command[0]:  # these start several processes themselves; an experiment has the machine for itself
-        environment["OMP_NUM_THREADS"] = "1"
+    # one thread each: several of them start processes themselves, and two spinning threads starve each other on a busy machine
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
     closing = ""
     with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, errors="replace",
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:

@@ -139,4 +139,8 @@ def test_the_wheel_of_the_sdist_carries_the_experiments_and_runs_them_anywhere(t
 
     assert "A toy (smoke, cpu, paper)" in command("list")
     assert Path(command("run", "toy").splitlines()[-1]).is_relative_to(elsewhere / "results" / "toy")
+    few = [word for key in ("encoder_epochs=1", "head_epochs=1", "critic_epochs=1", "train_images=128") for word in ("-p", key)]
+    measured = Path(command("run", "quickstart", "--profile", "smoke", *few).splitlines()[-1])
+    assert measured.is_relative_to(elsewhere / "results" / "quickstart")
+    assert {"metrics.json", "notebook.ipynb", "quickstart.svg", "quickstart.png"} <= {path.name for path in measured.iterdir()}
     assert command("report").strip() == str(elsewhere / "results" / "scoreboard.md")
