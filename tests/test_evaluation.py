@@ -136,7 +136,7 @@ def test_progress_is_silent_unless_asked(capsys: pytest.CaptureFixture[str]) -> 
     ({"model": nn.Sequential(nn.BatchNorm2d(2), nn.Flatten())}, ValueError, r"evaluation mode, got training mode in 0 \(BatchNorm2d\)"),
     ({"model": nn.Sequential(nn.Flatten(), nn.Dropout())}, ValueError, r"evaluation mode, got training mode in 1 \(Dropout\)"),
     ({"model": lambda x: x.flatten(1) * math.nan}, ValueError, "NaN"),
-], ids=str)
+], ids=lambda value: next(iter(value)) if isinstance(value, dict) else "")
 def test_bad_input_is_refused(change: dict[str, Any], error: type[Exception], message: str, attack: Any) -> None:
     call: dict[str, Any] = {"model": COMPARE, "images": pixels([0.1, 0.2]), "labels": torch.tensor([0, 1]), "attack": attack, **change}
     with pytest.raises(error, match=message):
