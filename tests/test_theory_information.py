@@ -252,3 +252,13 @@ def test_import_is_quiet_and_without_torch() -> None:
     code = "import sys, robinfo.theory.information; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_laws_in_low_precision_are_taken_and_rescaled(dtype: Any) -> None:
+    law = np.random.default_rng(0).dirichlet(np.ones(50)).astype(dtype)
+    assert check_probabilities(law).sum() == pytest.approx(1.0, abs=1e-15)
+    assert entropy(law) == pytest.approx(entropy(law.astype(float) / law.astype(float).sum()), abs=1e-14)
+    assert entropy(np.ones(1, dtype) + np.finfo(dtype).eps) == 0.0
+    with pytest.raises(ValueError, match="must sum to 1, got 1.2"):
+        entropy(np.array([0.6, 0.6], dtype))

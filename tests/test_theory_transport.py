@@ -400,6 +400,9 @@ BAD = [
         lambda: worst_case_error(JOINT, GOOD_MAP, LINE, math.nan), ValueError, "eps must be .* got nan", id="nan eps"
     ),
     pytest.param(
+        lambda: adversarial_risk(JOINT, GOOD_MAP, LINE, None), TypeError, "eps must be one number, got None", id="no eps"
+    ),
+    pytest.param(
         lambda: adversarial_risk(JOINT[:, :1] * 2, [0] * 4, LINE, 1),
         ValueError,
         r"K >= 2 labels, got \(4, 1\)",

@@ -102,13 +102,20 @@ def float_or_array(values: Any) -> Any:
     return float(array) if array.ndim == 0 else array
 
 # %% ../../nbs/theory/01_information.ipynb #b06124ec
+def _sum_tolerance(p: ArrayLike) -> float:
+    """How far a sum may be from 1: single and half precision round more than double."""
+    dtype = np.asarray(p).dtype
+    return max(_SUM_TOLERANCE, 16 * float(np.finfo(dtype).eps)) if dtype.kind == "f" else _SUM_TOLERANCE
+
+
 def check_probabilities(
     p: ArrayLike, *, axis: int | tuple[int, ...] | None = -1, name: str = "probabilities"
 ) -> NDArray[np.float64]:
     r"""The probabilities as a float64 array, once they are known to be probabilities.
 
     Every value is finite and $\ge 0$ and the sum along `axis` is 1 within $10^{-8}$. Rounding noise
-    down to $-10^{-12}$ is set to 0; nothing is renormalised.
+    down to $-10^{-12}$ is set to 0; nothing is renormalised. Only an array of single or half precision may miss 1
+    by more, 16 units of its rounding, and is then rescaled in double precision.
 
     Parameters
     ----------
@@ -143,14 +150,14 @@ def check_probabilities(
         raise ValueError(f"{name} must be a non-empty array, got shape {array.shape}; for one number t pass [t, 1 - t]")
     if array.min() < -_NEGATIVE_TOLERANCE:
         raise ValueError(f"{name} must be non-negative, got {array.min():.6g}; for scores apply a softmax first")
-    array = np.maximum(array, 0.0)
-    totals = np.atleast_1d(array.sum(axis=axis)).ravel()
-    worst = totals[np.argmax(np.abs(totals - 1.0))]
-    if not abs(worst - 1.0) <= _SUM_TOLERANCE:
+    array, tolerance = np.maximum(array, 0.0), _sum_tolerance(p)
+    totals = array.sum(axis=axis, keepdims=True)
+    worst = totals.flat[np.argmax(np.abs(totals - 1.0))]
+    if not abs(worst - 1.0) <= tolerance:
         where, cure = ("over the whole array", "p / p.sum()") if axis is None else (
             f"along axis {axis}", f"p / p.sum(axis={axis}, keepdims=True)")
         raise ValueError(f"{name} must sum to 1, got {worst:.9g} {where}; normalise them: {cure}")
-    return array
+    return array if tolerance == _SUM_TOLERANCE else array / totals
 
 # %% ../../nbs/theory/01_information.ipynb #25dfc91d
 def kl_divergence(p: ArrayLike, q: ArrayLike, axis: int = -1) -> Any:
@@ -220,7 +227,7 @@ def entropy(p: ArrayLike, axis: int = -1) -> Any:
     array([0.    , 0.6931])
     """
     p = check_probabilities(p, axis=axis)
-    return float_or_array(entr(p).sum(axis=axis) + 0.0)  # + 0.0 turns -0.0 into 0.0
+    return float_or_array(np.maximum(entr(p).sum(axis=axis), 0.0) + 0.0)  # rounding only; + 0.0 turns -0.0 into 0.0
 
 # %% ../../nbs/theory/01_information.ipynb #7eb1e728
 def _normalised(weights: NDArray[np.float64], axis: int) -> NDArray[np.float64]:

@@ -55,9 +55,13 @@ def _check_cost(cost: ArrayLike, points: int) -> NDArray[np.float64]:
 
 def _check_eps(eps: float) -> float:
     """A radius: a number, not NaN, at least 0."""
-    if not float(eps) >= 0:
+    try:
+        radius = float(eps)
+    except (TypeError, ValueError):
+        raise TypeError(f"eps must be one number, got {eps!r}; use 0 for no perturbation") from None
+    if not radius >= 0:
         raise ValueError(f"eps must be a radius >= 0, got {eps}; use 0 for no perturbation")
-    return float(eps)
+    return radius
 
 
 def _check_labels(labels: ArrayLike, name: str, num_labels: int | None = None) -> NDArray[np.int64]:
