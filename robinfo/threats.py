@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -177,9 +176,9 @@ class Threat:
 def _readable(radius: float) -> str:
     """k/255 where the radius is one, otherwise six significant digits."""
     scaled = radius * 255
-    if 0 < scaled < 255 and radius < 0.2 and abs(scaled - round(scaled)) < 1e-6:
+    if round(scaled) % 51 and scaled < 255 and abs(scaled - round(scaled)) < 1e-6:  # 51/255 is 0.2
         return f"{round(scaled)}/255"
-    return f"{Fraction(radius).limit_denominator(1) if radius == int(radius) else format(radius, '.6g')}"
+    return str(int(radius)) if radius == int(radius) else format(radius, ".6g")
 
 
 def _per_sample(values: Tensor, like: Tensor) -> Tensor:

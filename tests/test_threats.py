@@ -166,7 +166,7 @@ def test_random_points_are_uniform(kind: Any) -> None:
 
 @pytest.mark.parametrize(("threat", "text"), [
     (Linf(8 / 255), "Linf(8/255)"), (Linf(1 / 255), "Linf(1/255)"), (Linf(0.3), "Linf(0.3)"), (L2(0.5), "L2(0.5)"),
-    (L1(12), "L1(12)"), (Linf(0), "Linf(0)"), (L2(128 / 255), "L2(0.501961)")])
+    (L1(12), "L1(12)"), (Linf(0), "Linf(0)"), (L2(128 / 255), "L2(128/255)")])
 def test_names(threat: Threat, text: str) -> None:
     assert str(threat) == text
 
@@ -191,3 +191,9 @@ def test_threats_are_values() -> None:
         Linf(0.1).radius = 0.2  # type: ignore[misc]
     with pytest.raises(TypeError, match="Threat is abstract"):
         Threat(0.1)
+
+
+@pytest.mark.parametrize(("threat", "text"), [
+    (Linf(1e-9), "Linf(1e-09)"), (Linf(0.2), "Linf(0.2)"), (Linf(64 / 255), "Linf(64/255)"), (Linf(1), "Linf(1)")])
+def test_a_name_never_says_zero_for_a_radius_that_is_not(threat: Threat, text: str) -> None:
+    assert str(threat) == text
