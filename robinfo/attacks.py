@@ -157,11 +157,12 @@ class PGD:
         Tensor
             Shape [N, C, H, W], in the ball of the threat and in [0, 1]; detached.
         """
-        images = check_images(images).detach()
+        check_images(images)
         labels = None if labels is None else check_labels(labels, len(images))
         if generator is None and self.seed is not None:
             generator = Generator(device=images.device).manual_seed(self.seed)
-        with evaluating(model), torch.enable_grad():
+        with evaluating(model), torch.inference_mode(False), torch.enable_grad():
+            images, labels = _outside_inference(images.detach()), _outside_inference(labels)
             found, ranking = self._search(model, images, labels, generator)
             for _ in range(self.restarts - 1):
                 found, ranking = _keep_better(found, ranking, *self._search(model, images, labels, generator))
@@ -179,6 +180,9 @@ class PGD:
             if step == 0 and self.loss is None:  # once a search: on an accelerator the check waits for the device
                 check_labels(_check_classification(outputs, labels), len(images), outputs.shape[1])
             value, ranking = self._value(outputs, labels)
+            if not value.requires_grad:
+                raise ValueError("the loss must depend on the images, got a value without a gradient; "
+                                 "remove detach() or no_grad() from the model and the loss")
             (gradient,) = torch.autograd.grad(value.sum(), x_adv)
             total = total + gradient.sum()  # keeps a NaN that sign() would turn into 0
             if self.keep == "best":
@@ -199,12 +203,19 @@ class PGD:
         """The loss, and the ranking by which iterates are compared (detached)."""
         if self.loss is not None:
             value = self.loss(outputs, labels)
+            if value.ndim > 1:
+                raise ValueError(f"the loss must have shape [N] or [], got {list(value.shape)}; sum over the other axes")
             return value, value.detach()
         value = cross_entropy(outputs, labels)
         fooled = outputs.detach().argmax(1) != labels
         return value, value.detach().double() + 1e6 * fooled  # in single precision the offset would swallow the loss
 
 # %% ../nbs/methods/attacks.ipynb #bfe2bd7e
+def _outside_inference(tensor: Any) -> Any:
+    """A tensor that gradients may use: a copy of one made in inference mode, otherwise the tensor itself."""
+    return tensor.clone() if isinstance(tensor, Tensor) and tensor.is_inference() else tensor
+
+
 def _keep_better(x: Tensor, ranking: Tensor, rival: Tensor, rival_ranking: Tensor) -> tuple[Tensor, Tensor]:
     """The better of two batches: image by image where rankings are [N], as a whole where they are []."""
     better = rival_ranking > ranking
@@ -237,4 +248,5 @@ def FGSM(threat: Threat, *, loss: Loss | None = None) -> PGD:
     >>> print(FGSM(Linf(0.3)))
     PGD(Linf(0.3), steps=1, step_size=0.3, random_start=False, restarts=1, keep='last')
     """
-    return PGD(threat, steps=1, step_size=threat.radius, random_start=False, loss=loss, keep="last")
+    size = threat.radius if isinstance(threat, Threat) else None  # PGD refuses what is no threat
+    return PGD(threat, steps=1, step_size=size, random_start=False, loss=loss, keep="last")

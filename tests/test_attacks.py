@@ -326,3 +326,25 @@ def test_names_tell_settings_apart() -> None:
                PGD(Linf(0.1), seed=1)]
     assert len({str(a) for a in attacks}) == len(attacks)
     assert PGD(Linf(0.2), steps=5).size == pytest.approx(0.1)
+
+
+def test_attack_works_in_inference_mode() -> None:
+    model, (images, labels) = small_model(), batch()
+    attack = PGD(Linf(0.1), steps=3, seed=0)
+    with torch.inference_mode():
+        inside = attack(model, images.clone(), labels.clone())
+    assert torch.equal(inside, attack(model, images, labels))
+
+
+@pytest.mark.parametrize(("loss", "message"), [
+    (lambda logits, labels: logits, r"the loss must have shape \[N\] or \[\], got \[12, 5\]"),
+    (lambda logits, labels: logits.detach().sum(), "the loss must depend on the images, got a value without a gradient")])
+def test_bad_losses_are_refused(loss: Any, message: str) -> None:
+    images, labels = batch()
+    with pytest.raises(ValueError, match=message):
+        PGD(Linf(0.1), steps=1, loss=loss)(small_model(), images, labels)
+
+
+def test_fgsm_refuses_a_bare_radius() -> None:
+    with pytest.raises(TypeError, match="threat must be Linf, L2 or L1, got 0.1"):
+        FGSM(0.1)  # type: ignore[arg-type]
