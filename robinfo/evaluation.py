@@ -67,7 +67,8 @@ def survivors(model: Any, images: Tensor, labels: Tensor, attack: Attack | None 
         x, y = images[start : start + batch_size], labels[start : start + batch_size]
         alive = _correct(model, x, y)
         if attack is not None:
-            alive &= _correct(model, attack(model, x, y), y)  # the image itself is in the ball
+            x_adv = check_images(attack(model, x, y), "the attack's images")
+            alive &= _correct(model, x_adv, y)  # the image itself is in the ball
         parts.append(alive)
         lines.update(start + len(x))
     return torch.cat(parts)
@@ -170,6 +171,18 @@ class RobustnessReport:
         return f"<pre>{self}</pre>"
 
 
+def _check_suite(attacks: Any) -> None:
+    """A mapping of names to attacks, none of them a name of the report's own."""
+    if not isinstance(attacks, Mapping):
+        raise TypeError(f"attacks must be a mapping of names to attacks, got {type(attacks).__name__}; "
+                        'for example {"FGSM": FGSM(Linf(8 / 255))}')
+    for name, attack in attacks.items():
+        if name in ("clean", "union"):
+            raise ValueError(f"attacks must not be called clean or union, which the report adds, got {name!r}; rename it")
+        if not callable(attack):
+            raise TypeError(f"attack {name!r} must be callable, got {attack!r}; for example FGSM(Linf(8 / 255))")
+
+
 def evaluate(model: Any, images: Tensor, labels: Tensor, attacks: Mapping[str, Attack], *, batch_size: int = 256,
              progress: bool = False) -> RobustnessReport:
     """Evaluate a classifier under a suite of attacks.
@@ -194,6 +207,7 @@ def evaluate(model: Any, images: Tensor, labels: Tensor, attacks: Mapping[str, A
     >>> evaluate(torch.nn.Flatten(), images, labels, {"FGSM": FGSM(Linf(0.2))}).accuracies
     {'clean': 1.0, 'FGSM': 0.0, 'union': 0.0}
     """
+    _check_suite(attacks)
     alive = {"clean": survivors(model, images, labels, batch_size=batch_size)}
     for name, attack in attacks.items():
         alive[name] = survivors(model, images, labels, attack, batch_size=batch_size, progress=progress)

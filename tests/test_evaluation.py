@@ -146,3 +146,17 @@ def test_bad_input_is_refused(change: dict[str, Any], error: type[Exception], me
 def test_one_logit_is_no_classifier() -> None:
     with pytest.raises(ValueError, match=r"K >= 2, got \[2, 1\]"):
         accuracy(lambda x: x.flatten(1)[:, :1], pixels([0.1, 0.2]), torch.tensor([0, 0]))
+
+
+@pytest.mark.parametrize(("attacks", "error", "message"), [
+    ([FGSM(Linf(0.1))], TypeError, "attacks must be a mapping of names to attacks, got list"),
+    ({"none": None}, TypeError, "attack 'none' must be callable, got None"),
+    ({"clean": FGSM(Linf(0.1))}, ValueError, "must not be called clean or union.*got 'clean'; rename it")])
+def test_a_bad_suite_is_refused(attacks: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        evaluate(COMPARE, pixels([0.3]), torch.tensor([1]), attacks)
+
+
+def test_attacked_images_outside_the_range_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"the attack's images must lie in \[0, 1\], got min .* and max 1.65"):
+        robust_accuracy(COMPARE, pixels([0.3]), torch.tensor([1]), lambda model, images, labels: images + 1)
