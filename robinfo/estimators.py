@@ -50,6 +50,8 @@ def check_scores(scores: Tensor, negatives: str = "others") -> None:
 
     Raises
     ------
+    TypeError
+        Not a tensor.
     ValueError
         Wrong shape, too few pairs, NaN, or unknown negatives.
 
@@ -59,13 +61,15 @@ def check_scores(scores: Tensor, negatives: str = "others") -> None:
     Traceback (most recent call last):
     ValueError: scores must have shape [N, N] or [N, N, L] with N >= 2, got [3, 4]; scores[i, j] = T(x_i, z_j) ...
     """
+    if not isinstance(scores, Tensor):
+        raise TypeError(f"scores must be a torch tensor, got {type(scores).__name__}; use torch.as_tensor(scores)")
     if scores.ndim not in (2, 3) or scores.shape[0] != scores.shape[1] or len(scores) < 2:
         raise ValueError(f"scores must have shape [N, N] or [N, N, L] with N >= 2, got {list(scores.shape)}; "
                          "scores[i, j] = T(x_i, z_j) for all pairs of a batch")
     if negatives not in ("others", "all"):
         raise ValueError(f"negatives must be 'others' or 'all', got {negatives!r}; choose one of them")
     if not torch.compiler.is_compiling() and bool(torch.isnan(scores.detach()).any()):
-        raise ValueError("scores must not be NaN; check the critic and its inputs")
+        raise ValueError("scores must be numbers, got NaN; check the critic and its inputs")
 
 # %% ../nbs/methods/estimators.ipynb #89554a7e
 def donsker_varadhan(scores: Float[Tensor, "n n *l"], *, negatives: Negatives = "others") -> Float[Tensor, ""]:

@@ -241,7 +241,7 @@ def test_other_shapes_are_refused(name: str, shape: tuple[int, ...]) -> None:
 def test_nan_is_refused(name: str) -> None:
     scores = torch.zeros(3, 3)
     scores[0, 2] = math.nan
-    with pytest.raises(ValueError, match="scores must not be NaN; check the critic"):
+    with pytest.raises(ValueError, match="scores must be numbers, got NaN; check the critic"):
         ESTIMATORS[name](scores, negatives="others")
 
 
@@ -249,3 +249,10 @@ def test_nan_is_refused(name: str) -> None:
 def test_unknown_negatives_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="negatives must be 'others' or 'all', got 'some'"):
         ESTIMATORS[name](torch.zeros(3, 3), negatives="some")
+
+
+@every
+def test_scores_that_are_no_tensor_are_refused(name: str) -> None:
+    for scores, kind in ((torch.zeros(3, 3).numpy(), "ndarray"), ([[0.0, 1.0], [1.0, 0.0]], "list")):
+        with pytest.raises(TypeError, match=f"scores must be a torch tensor, got {kind}"):
+            ESTIMATORS[name](scores, negatives="others")

@@ -192,10 +192,15 @@ def test_misuse_is_explained() -> None:
         Objective().loss(network(), None, *batch()[:1], *batch())
     with pytest.raises(ValueError, match=r"representation must map images .* got \[2, 1, 8, 8\]"):
         InfoMax().auxiliary(nn.Identity(), batch()[0])
-    with pytest.raises(ValueError, match="scores must not be NaN"):
+    with pytest.raises(ValueError, match="scores must be numbers, got NaN"):
         InfoMax().information(torch.full((3, 3), math.nan))
 
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(AttributeError):
         InfoMax().beta = 0.5  # type: ignore[misc]
+
+
+def test_adversarial_training_refuses_what_is_no_attack() -> None:
+    with pytest.raises(TypeError, match="attack must be callable, got 0.1; for example PGD"):
+        AdversarialTraining(0.1)  # type: ignore[arg-type]

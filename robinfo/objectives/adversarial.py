@@ -74,6 +74,10 @@ class AdversarialTraining(Objective):
 
     attack: Callable[..., Tensor]
 
+    def __post_init__(self) -> None:
+        if not callable(self.attack):
+            raise TypeError(f"attack must be callable, got {self.attack!r}; for example PGD(Linf(8 / 255), steps=7)")
+
     def __str__(self) -> str:
         return f"AdversarialTraining({self.attack})"
 
