@@ -573,6 +573,9 @@ def fit(model: nn.Module, objective: Objective, dataset: Any, *, epochs: int, se
         raise TypeError(f"objective must be an Objective, got {objective!r}; for example Standard()")
     if optimizer not in ("adam", "sgd"):
         raise ValueError(f"optimizer must be 'adam' or 'sgd', got {optimizer!r}; choose one of them")
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch module, got {type(model).__name__}; subclass nn.Module")
+    seed = check_count(seed, "seed", minimum=0)
     settings = _Settings(seed, check_count(batch_size, "batch_size"), optimizer,
                          check_real(learning_rate, "learning_rate", strict=True), check_real(weight_decay, "weight_decay"),
                          check_real(momentum, "momentum"), tuple(milestones), decay, precision, select)
@@ -580,7 +583,7 @@ def fit(model: nn.Module, objective: Objective, dataset: Any, *, epochs: int, se
     started = time.perf_counter()
     fabric = _fabric(device, devices, strategy, precision)
     step = _prepare(model, objective, images, frozen, seed)
-    with _frozen(frozen), _compiled(compile, step.model, step.auxiliary):
+    with torch.enable_grad(), _frozen(frozen), _compiled(compile, step.model, step.auxiliary):
         run = _Run(step, images, labels, settings, fabric=fabric, checkpoint=None if checkpoint is None else Path(checkpoint),
                    augment=augment, monitor=monitor)
         run.resume()

@@ -701,3 +701,25 @@ def test_fewer_epochs_than_the_checkpoint_has_are_refused(tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["run.safetensors"]
     with pytest.raises(CheckpointError, match="holds 2 epochs, expected at most epochs=1"):
         fit(model, Standard(), data, epochs=1, checkpoint=path, progress=False)
+
+
+def test_training_ignores_a_no_grad_block_and_takes_numpy_seeds() -> None:
+    import numpy as np
+
+    dataset, models = DIGITS.subset(train=40, test=20), []
+    for seed, context in ((3, torch.enable_grad()), (np.int64(3), torch.no_grad())):
+        torch.manual_seed(0)
+        models.append(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)))
+        with context:
+            fit(models[-1], Standard(), dataset, epochs=1, seed=seed, batch_size=20, device="cpu", progress=False)
+    assert torch.equal(models[0][1].weight, models[1][1].weight)
+
+
+@pytest.mark.parametrize(("change", "error", "message"), [
+    ({"seed": None}, TypeError, "seed must be a whole number, got NoneType"),
+    ({"seed": -1}, ValueError, "seed must be a whole number >= 0, got -1"),
+    ({"model": lambda images: images}, TypeError, "model must be a torch module, got function")])
+def test_bad_seeds_and_models_are_refused(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    arguments: dict[str, Any] = {"model": nn.Flatten(), "objective": Standard(), "dataset": DIGITS, "epochs": 1, **change}
+    with pytest.raises(error, match=message):
+        fit(**arguments)
