@@ -100,7 +100,8 @@ def command(toy: Path, results: Path, *arguments: str) -> subprocess.Popen[str]:
     """The command started as a process of its own."""
     environment = os.environ | {"ROBINFO_EXPERIMENTS": str(toy), "ROBINFO_RESULTS": str(results)}
     return subprocess.Popen([sys.executable, "-m", "robinfo.cli", *arguments], env=environment, text=True,
-                            cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                            cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # ignored in background jobs
 
 
 def wait_for(found: Callable[[], Any], seconds: float = 60) -> Any:
