@@ -97,11 +97,12 @@ def start(toy: Path, tmp_path: Path) -> Callable[..., Path]:
 
 
 def command(toy: Path, results: Path, *arguments: str) -> subprocess.Popen[str]:
-    """The command started as a process of its own."""
+    """The command started as a process of its own, which an interrupt reaches also where this one is a background job."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     environment = os.environ | {"ROBINFO_EXPERIMENTS": str(toy), "ROBINFO_RESULTS": str(results)}
     return subprocess.Popen([sys.executable, "-m", "robinfo.cli", *arguments], env=environment, text=True,
-                            cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # ignored in background jobs
+                            cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def wait_for(found: Callable[[], Any], seconds: float = 60) -> Any:
