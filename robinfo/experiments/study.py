@@ -148,6 +148,12 @@ class Setup:
             return self.attack
         return PGD(self.threat, steps=self.evaluation_steps, random_start=True, seed=0)
 
+    @property
+    def comparable(self) -> bool | str:
+        """True where the ball is the paper's, else a text that says which it is not."""
+        paper = Linf(_PAPER_ATTACK[self.dataset][0])
+        return True if self.threat == paper else f"another threat than the paper's {paper}"
+
     def reduced(self) -> str:
         """What is smaller than in the paper, as a text for results; empty when nothing is."""
         full = {"width": 1.0, "critic_width": 2048, "critic_channels": 64, "encoder_epochs": 300, "head_epochs": 300,
@@ -405,7 +411,7 @@ class Study:
         row = Row(metric=metric, value=sum(shares) / len(shares), unit="%", n=n, interval=interval, dataset=setup.dataset,
                   model=model, method=method, attack=_attack_name(setup.evaluation_attack) if attacked else None,
                   threat=str(setup.threat) if attacked else None, seeds=tuple(setup.seeds), paper=paper, settings=setup.reduced())
-        return judge(row)
+        return judge(row, comparable=setup.comparable)
 
     def information_rows(self, estimates: Sequence[VulnerabilityEstimate], *, model: str, method: str,
                          papers: Mapping[str, Any] | None = None) -> list[Row]:
@@ -434,7 +440,8 @@ class Study:
                                   interval=interval, dataset=self.setup.dataset, model=model, method=method,
                                   attack=f"PGD-{self.setup.attack.steps} on the batch estimate" if worst else None,
                                   threat=str(self.setup.threat) if worst else None, seeds=seeds,
-                                  paper=(papers or {}).get(metric), settings=self.setup.reduced())))
+                                  paper=(papers or {}).get(metric), settings=self.setup.reduced()),
+                              comparable=self.setup.comparable))
         return rows
 
 
