@@ -315,11 +315,13 @@ class _Settings:
     select: str | None
 
     def make_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser of these settings."""
         if self.optimizer == "adam":
             return torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
         return torch.optim.SGD(parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay)
 
     def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch, counted from 0."""
         return self.learning_rate * self.decay ** sum(epoch >= m for m in self.milestones)
 
 

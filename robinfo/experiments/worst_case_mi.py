@@ -362,6 +362,7 @@ def _monitor(study: Study, split: str) -> Callable[[nn.Module], dict[str, float]
     images, labels = study.test if split == "test" else study.validation
 
     def monitor(model: nn.Module) -> dict[str, float]:
+        """Adversarial accuracy of the model on the split."""
         device = next(model.parameters()).device
         alive = survivors(model, images.to(device), labels.to(device), study.setup.evaluation_attack, batch_size=500)
         return {"adversarial_accuracy": float(alive.double().mean())}
