@@ -5,7 +5,8 @@ import pytest
 
 from robinfo.experiments.record import paper_row
 from robinfo.experiments.study import Setup, Study, paper_threat
-from robinfo.experiments.worst_case_mi import overall_verdict, table1
+from robinfo.experiments.worst_case_mi import Table1, _bound_row, overall_verdict, table1
+from robinfo.vulnerability import VulnerabilityEstimate
 
 
 def test_paper_attacks_are_those_of_the_supplement() -> None:
@@ -41,3 +42,19 @@ def test_impossible_settings_fail_before_the_work() -> None:
         Study(Setup(dataset="digits", seeds=()))
     with pytest.raises(ValueError, match="needs validation_images >= 1, got 0"):
         table1(Setup(dataset="digits"))
+
+
+def test_a_choice_on_the_test_images_says_so() -> None:
+    study = Study(Setup(dataset="digits"))
+    counts = {("MLP", f"Ours / h=Standard{es}"): [{"adversarial_accuracy": 10}] for es in ("", " (E.S.)")}
+    for split, expected in (("validation", [False, False]), ("test", [False, True])):
+        assert ["test images" in row.settings for row in Table1(study, counts, split).rows] == expected
+
+
+def test_the_bound_stands_at_the_mean_of_the_seeds() -> None:
+    study = Study(Setup(dataset="digits", seeds=(0, 1)))
+    made = [VulnerabilityEstimate(2.0, worst, 2.0 - worst, None, None, None, 4.85, "Linf(0.1)", 2, 128, seed, "")
+            for seed, worst in enumerate((0.0, 2.16))]
+    row = _bound_row(study, made, "standard", "net")
+    assert row.value == pytest.approx(71.54, abs=0.01)  # the sharp bound at 1.08 nats
+    assert row.interval == (pytest.approx(10.0), pytest.approx(100.0))

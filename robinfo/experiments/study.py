@@ -383,7 +383,7 @@ class Study:
     # --- rows
 
     def accuracy_row(self, metric: str, counts: Sequence[int], *, model: str, method: str,
-                     paper: Mapping[str, Any] | None = None) -> Row:
+                     paper: Mapping[str, Any] | None = None, note: str = "") -> Row:
         """One accuracy in per cent: mean over seeds, with a Student interval, or a binomial one for a single seed.
 
         Parameters
@@ -396,6 +396,8 @@ class Study:
             What was measured.
         paper : mapping, optional
             The published cell.
+        note : str
+            What else a reader of the row has to know.
 
         Returns
         -------
@@ -410,7 +412,7 @@ class Study:
         attacked = metric == "adversarial_accuracy"
         row = Row(metric=metric, value=sum(shares) / len(shares), unit="%", n=n, interval=interval, dataset=setup.dataset,
                   model=model, method=method, attack=_attack_name(setup.evaluation_attack) if attacked else None,
-                  threat=str(setup.threat) if attacked else None, seeds=tuple(setup.seeds), paper=paper, settings=setup.reduced())
+                  threat=str(setup.threat) if attacked else None, seeds=tuple(setup.seeds), paper=paper, settings="; ".join(filter(None, (setup.reduced(), note))))
         return judge(row, comparable=setup.comparable)
 
     def information_rows(self, estimates: Sequence[VulnerabilityEstimate], *, model: str, method: str,

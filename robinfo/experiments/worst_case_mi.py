@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from robinfo.evaluation import survivors
 from robinfo.experiments.record import Row, paper_row
 from robinfo.experiments.study import Setup, Study
+from robinfo.theory.confidence import mean_interval
 from robinfo.theory.fano import adversarial_accuracy_upper_bound
 from robinfo.vulnerability import VulnerabilityEstimate
 
@@ -97,7 +98,7 @@ class Quickstart:
         rows: list[Row] = []
         for name, estimate in self.estimates.items():
             rows += self.study.information_rows([estimate], model="encoder", method=f"{name} representation")
-            rows.append(_bound_row(self.study, estimate, f"{name} representation", "encoder"))
+            rows.append(_bound_row(self.study, [estimate], f"{name} representation", "encoder"))
         for (name, head), counts in self.counts.items():
             rows += [self.study.accuracy_row(metric, [count], model="encoder + MLP head",
                                              method=f"{name} representation / {head} head") for metric, count in counts.items()]
@@ -158,15 +159,19 @@ def _consistency(best: Mapping[str, float], allowed: Mapping[str, float]) -> str
             "was underestimated")
 
 
-def _bound_row(study: Study, estimate: VulnerabilityEstimate, method: str, model: str) -> Row:
-    """The accuracy that the sharp form of Theorem 3.4 allows at the estimate, with the interval carried through."""
-    classes = study.data.num_classes
-    interval = estimate.worst_case_interval
-    carried = None if interval is None else tuple(
-        100 * float(adversarial_accuracy_upper_bound(max(end, 0.0), classes, form="sharp")) for end in interval)
-    return Row(metric="accuracy_upper_bound_plug_in", value=100 * estimate.accuracy_upper_bound(classes), unit="%",
-               n=estimate.batches, interval=carried, dataset=study.setup.dataset, model=model, method=method,  # type: ignore[arg-type]
-               attack=None, threat=str(study.setup.threat), seeds=tuple(study.setup.seeds), settings=study.setup.reduced())
+def _bound_row(study: Study, estimates: Sequence[VulnerabilityEstimate], method: str, model: str) -> Row:
+    """The accuracy that the sharp form of Theorem 3.4 allows at the mean estimate, with its interval carried through."""
+    values = [estimate.worst_case_mi for estimate in estimates]
+    interval = mean_interval(values) or estimates[0].worst_case_interval
+    carried = None if interval is None else (_allowed(study, interval[0]), _allowed(study, interval[1]))
+    return Row(metric="accuracy_upper_bound_plug_in", value=_allowed(study, sum(values) / len(values)), unit="%",
+               n=estimates[0].batches, interval=carried, dataset=study.setup.dataset, model=model, method=method, attack=None,
+               threat=str(study.setup.threat), seeds=tuple(study.setup.seeds), settings=study.setup.reduced())
+
+
+def _allowed(study: Study, information: float) -> float:
+    """The sharp form of Theorem 3.4 in per cent; a negative estimate counts as zero information."""
+    return 100 * float(adversarial_accuracy_upper_bound(max(information, 0.0), study.data.num_classes, form="sharp"))
 
 
 def quickstart(setup: Setup) -> Quickstart:
@@ -261,8 +266,13 @@ class Table1:
             for metric in trials[0]:
                 paper = None if table is None else paper_row("Zhu2020", table, method=method, metric=metric, head=kind)
                 rows.append(self.study.accuracy_row(metric, [t[metric] for t in trials], model=f"encoder, h={kind}",
-                                                    method=method, paper=paper))
+                                                    method=method, paper=paper, note=self._note(method)))
         return rows
+
+    def _note(self, method: str) -> str:
+        """What a reader of the early-stopped row has to know."""
+        optimistic = "E.S." in method and self.early_stopping_on == "test"
+        return "epoch chosen on the test images, as in the paper: optimistic" if optimistic else ""
 
     def mean(self, kind: str, method: str, metric: str = "adversarial_accuracy") -> float:
         """Mean accuracy over the seeds.
@@ -466,7 +476,7 @@ class Bounds:
             model = _PAPER_MODEL[architecture]
             papers = _figure_cells(self.study.setup.dataset, model, training)
             rows += self.study.information_rows(estimates, model=f"{model}, logits", method=training, papers=papers)
-            rows.append(_bound_row(self.study, estimates[0], training, f"{model}, logits"))
+            rows.append(_bound_row(self.study, estimates, training, f"{model}, logits"))
             rows += [self.study.accuracy_row(metric, [t[metric] for t in self.counts[architecture, training]], model=model,
                                              method=training, paper=papers.get(metric))
                      for metric in ("natural_accuracy", "adversarial_accuracy")]
@@ -565,8 +575,8 @@ def plot_gap(result: Bounds) -> Any:
     for architecture, training in result.estimates:
         key = (architecture, training)
         gap = 100 * (result.accuracy(key, "natural_accuracy") - result.accuracy(key, "adversarial_accuracy"))
-        interval = result.estimates[key][0].vulnerability_interval
-        value = result.mean(key, "vulnerability")
+        value, estimates = result.mean(key, "vulnerability"), result.estimates[key]
+        interval = mean_interval([e.vulnerability for e in estimates]) or estimates[0].vulnerability_interval
         if interval is not None:
             axis.hlines(gap, *interval, color=GREY, linewidth=1)
         axis.plot(value, gap, _marker(architecture), color=BLUE, markerfacecolor=BLUE if training == "robust" else "white",
