@@ -508,6 +508,7 @@ def _yaml_loader() -> Any:
         """Safe YAML with two more ways to write a number."""
 
     def quotient(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+        """A quotient such as ``8/255``."""
         above, below = node.value.split("/")
         return float(above) / float(below)
 

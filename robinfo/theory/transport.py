@@ -162,6 +162,7 @@ def wasserstein_inf(p: ArrayLike, q: ArrayLike, cost: ArrayLike) -> float:
     costs = np.unique(cost)
 
     def reaches(c: float) -> bool:
+        """Whether a plan pays at most c on all but rounding mass."""
         return _cheapest_plan(p, q, (cost > c).astype(np.float64)) <= _ROUNDING_MASS
 
     return float(costs[bisect_left(costs, True, hi=len(costs) - 1, key=reaches)])
