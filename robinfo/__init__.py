@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
-_MODULES = ("attacks", "checks", "data", "estimators", "evaluation", "experiments", "models", "objectives", "theory", "threats",
+_MODULES = ("attacks", "checks", "data", "estimators", "evaluation", "experiments", "figures", "models", "objectives", "theory", "threats",
             "training", "vulnerability")
 _NAMES = {
     "threats": ("L1", "L2", "Linf"),

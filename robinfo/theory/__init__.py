@@ -7,7 +7,8 @@
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
-__all__ = ["confidence", "fano", "gaussian_mixture", "information", "transport"]
+__all__ = ["claims", "confidence", "divergences", "fano", "features", "fisher", "gaussian_mixture", "information", "robust_risk",
+           "shared_information", "transport"]
 
 
 def __getattr__(name: str) -> _Any:
