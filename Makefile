@@ -8,12 +8,13 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 THEORY_AND_METHODS = nbs/index.ipynb $(wildcard nbs/theory/*.ipynb nbs/methods/*.ipynb)
 
-.PHONY: help env demo test lab docs docs-serve notebooks export lint clean
+.PHONY: help env demo test properties lab docs docs-serve notebooks export lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo        environment, then the quickstart: two representations of real images, measured and compared"
 	@echo "make test        environment, then every check (ARGS='ruff mypy' runs only those)"
+	@echo "make properties  every statement of the theory on 5,000 random examples instead of 300"
 	@echo "make lab         JupyterLab on the notebooks"
 	@echo "make docs        the site, into docs/_build/html;  make docs-serve  the same on http://127.0.0.1:8000"
 	@echo "make notebooks   run the theory and methods notebooks in place;  make export  write robinfo/ from them"
@@ -50,6 +51,9 @@ demo: env
 
 test: env
 	@python tests/run_checks.py $(ARGS)
+
+properties: env
+	pytest tests/test_theory_*.py --examples 5000
 
 lab: env
 	jupyter lab nbs

@@ -18,7 +18,7 @@ _NAMES = {
     "data": ("ImageDataset", "load", "to_float"),
     "models": ("Classifier", "Critic", "Encoder", "Normalized", "classifier", "linear_head", "mlp_head"),
     "attacks": ("FGSM", "PGD"),
-    "estimators": ("donsker_varadhan", "info_nce", "jensen_shannon", "nwj"),
+    "estimators": ("donsker_varadhan", "hsic", "info_nce", "jensen_shannon", "knn_bandwidth", "mmd_squared", "nwj"),
     "objectives": ("AdversarialTraining", "InfoMax", "Standard"),
     "training": ("fit",),
     "evaluation": ("accuracy", "evaluate", "robust_accuracy"),

@@ -49,6 +49,7 @@ def use_house_style() -> None:
     >>> use_house_style()
     """
     import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     try:
         shell = get_ipython()  # type: ignore[name-defined]
@@ -56,6 +57,5 @@ def use_house_style() -> None:
         shell = None
     if shell is not None:
         plt.close(plt.figure())  # starts the inline backend, which would otherwise undo the formatter below
-        formatter = shell.display_formatter.formatters["image/png"]
-        formatter.for_type_by_name("matplotlib.figure", "Figure", compact_png)
+        shell.display_formatter.formatters["image/png"].for_type(Figure, compact_png)
     plt.rcParams.update(_STYLE)

@@ -1,4 +1,4 @@
-"""Shared fixtures: reproducible Hypothesis runs and the golden reference values."""
+"""Shared fixtures: reproducible Hypothesis runs, their length as an option, and the golden reference values."""
 from __future__ import annotations
 
 import json
@@ -8,10 +8,23 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-settings.register_profile("robinfo", deadline=None, derandomize=True, max_examples=100)
-settings.load_profile("robinfo")
-
+EXAMPLES = 300
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())["cases"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--examples N`: how many random examples each property is tried on."""
+    parser.addoption("--examples", type=int, default=EXAMPLES, metavar="N",
+                     help=f"random examples for each property (default {EXAMPLES}; `make properties` takes 5000)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the length of every property of this run; the examples are the same each time."""
+    examples = config.getoption("--examples")
+    if examples < 1:
+        raise pytest.UsageError(f"--examples must be at least 1, got {examples}")
+    settings.register_profile("robinfo", deadline=None, derandomize=True, max_examples=examples)
+    settings.load_profile("robinfo")
 
 
 def golden_cases(kind: str) -> list[Any]:

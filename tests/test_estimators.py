@@ -1,4 +1,4 @@
-"""Estimators of mutual information against double loops, their orderings and ceilings, golden values, precision."""
+"""Estimators against double loops, their orderings and ceilings, golden values, precision, gradients."""
 from __future__ import annotations
 
 import itertools
@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from jaxtyping import TypeCheckError, jaxtyped
 from torch import Tensor
 
-from robinfo.estimators import donsker_varadhan, info_nce, jensen_shannon, nwj
+from robinfo.estimators import donsker_varadhan, hsic, info_nce, jensen_shannon, knn_bandwidth, mmd_squared, nwj
 
 BOTH = pytest.mark.parametrize("negatives", ["others", "all"])
 
@@ -256,3 +256,253 @@ def test_scores_that_are_no_tensor_are_refused(name: str) -> None:
     for scores, kind in ((torch.zeros(3, 3).numpy(), "ndarray"), ([[0.0, 1.0], [1.0, 0.0]], "list")):
         with pytest.raises(TypeError, match=f"scores must be a torch tensor, got {kind}"):
             ESTIMATORS[name](scores, negatives="others")
+
+
+# Kernels
+
+
+def loop_kernel(a: Any, b: Any, bandwidth: float) -> Any:
+    """Gaussian kernel, entry by entry, in exact sums of doubles."""
+    return np.array([[math.exp(-math.fsum((p - q) ** 2 for p, q in zip(u, v, strict=True)) / (2 * bandwidth**2)) for v in b] for u in a])
+
+
+def loop_hsic(x: Any, z: Any, bandwidth_x: float, bandwidth_z: float) -> float:
+    """The three expectations of the definition, summed over all indices."""
+    first, second, n = loop_kernel(x, x, bandwidth_x), loop_kernel(z, z, bandwidth_z), len(x)
+    triples = math.fsum(first[i, j] * second[i, k] for i in range(n) for j in range(n) for k in range(n))
+    return float((first * second).mean() + first.mean() * second.mean() - 2 * triples / n**3)
+
+
+def clouds(rows: st.SearchStrategy[int]) -> st.SearchStrategy[Tensor]:
+    """Points [N, D] in double precision: coincident ones, lattices and arbitrary ones."""
+    numbers = st.one_of(st.integers(-2, 2).map(float), st.floats(-3, 3, width=32))
+    return st.tuples(rows, st.integers(1, 3)).flatmap(lambda s: arrays(np.float64, s, elements=numbers)).map(torch.from_numpy)
+
+
+pairs = st.integers(2, 6).flatmap(lambda n: st.tuples(clouds(st.just(n)), clouds(st.just(n))))
+samples = st.integers(1, 3).flatmap(lambda d: st.tuples(*(
+    arrays(np.float64, st.tuples(st.integers(1, 5), st.just(d)), elements=st.floats(-3, 3, width=32)).map(torch.from_numpy) for _ in range(2))))
+bandwidths = st.floats(0.05, 20)
+
+
+@pytest.mark.parametrize("case", golden_cases("hsic_biased"))
+def test_golden_hsic(case: dict[str, Any]) -> None:
+    given_, expected = case["inputs"], case["outputs"]
+    x, z = (torch.tensor(given_[key], dtype=torch.float64) for key in "XY")
+    found = float(hsic(x, z, given_["sigma_x"], given_["sigma_y"]))
+    assert found == pytest.approx(expected["HSIC"]["value"], rel=0, abs=case["tolerance"])
+    assert found * len(x)**2 == pytest.approx(expected["tr_KHLH"]["value"], rel=0, abs=len(x)**2 * case["tolerance"])
+
+
+@pytest.mark.parametrize("case", golden_cases("mmd2_biased"))
+def test_golden_mmd_squared(case: dict[str, Any]) -> None:
+    x, y = (torch.tensor(case["inputs"][key], dtype=torch.float64) for key in "AB")
+    assert float(mmd_squared(x, y, case["inputs"]["sigma"])) == pytest.approx(case["outputs"]["MMD2"]["value"], rel=0, abs=case["tolerance"])
+
+
+@given(pair=pairs, first=bandwidths, second=bandwidths)
+def test_hsic_equals_the_definition(pair: tuple[Tensor, Tensor], first: float, second: float) -> None:
+    x, z = pair
+    found = float(hsic(x, z, first, second))
+    assert found == pytest.approx(loop_hsic(x.tolist(), z.tolist(), first, second), rel=0, abs=1e-14)
+    assert float(hsic(z, x, second, first)) == pytest.approx(found, rel=0, abs=1e-15)
+    assert -1e-15 <= found <= min(0.25, math.log(len(x)) / 2) + 1e-15
+    assert float(hsic(x.float(), z.float(), first, second)) == pytest.approx(found, rel=0, abs=1e-6)
+
+
+@given(pair=samples, bandwidth=bandwidths)
+def test_mmd_squared_equals_the_definition(pair: tuple[Tensor, Tensor], bandwidth: float) -> None:
+    x, y = pair
+    a, b, c = (loop_kernel(u.tolist(), v.tolist(), bandwidth).mean() for u, v in ((x, x), (y, y), (x, y)))
+    found = float(mmd_squared(x, y, bandwidth))
+    assert found == pytest.approx(a + b - 2 * c, rel=0, abs=1e-14)
+    assert float(mmd_squared(y, x, bandwidth)) == pytest.approx(found, rel=0, abs=1e-14)
+    assert -1e-14 <= found <= 2
+    assert float(mmd_squared(x, x.flip(0), bandwidth)) == pytest.approx(0, abs=1e-14)
+
+
+@given(pair=pairs, order=st.randoms(use_true_random=False), bandwidth=bandwidths, shift=st.floats(-5, 5), factor=st.floats(0.1, 10))
+def test_kernels_see_neither_order_nor_place_nor_unit(
+        pair: tuple[Tensor, Tensor], order: Any, bandwidth: float, shift: float, factor: float) -> None:
+    x, z = pair
+    rows = order.sample(range(len(x)), len(x))
+    moved = factor * (x + shift)[rows]
+    assert float(hsic(moved, z[rows], factor * bandwidth, 1.0)) == pytest.approx(float(hsic(x, z, bandwidth, 1.0)), rel=0, abs=1e-11)
+    other = x[:1] + 1
+    assert float(mmd_squared(moved, factor * (other + shift), factor * bandwidth)) == pytest.approx(
+        float(mmd_squared(x, other, bandwidth)), rel=0, abs=1e-11)
+
+
+@given(pair=st.tuples(clouds(st.just(4)), clouds(st.just(4))), first=bandwidths, second=bandwidths)
+def test_mean_over_all_pairings_is_of_order_one_over_n(pair: tuple[Tensor, Tensor], first: float, second: float) -> None:
+    """Independence costs exactly (1 - 1/n)/n (1 - mean K off the diagonal)(1 - mean L off the diagonal)."""
+    x, z, n = *pair, 4
+    found = np.mean([float(hsic(x, z[list(p)], first, second)) for p in itertools.permutations(range(n))])
+    off = [(kernel.sum() - n) / (n * (n - 1)) for kernel in (loop_kernel(x.tolist(), x.tolist(), first), loop_kernel(z.tolist(), z.tolist(), second))]
+    assert found == pytest.approx((1 - 1 / n) / n * (1 - off[0]) * (1 - off[1]), rel=0, abs=1e-14)
+
+
+@pytest.mark.parametrize("n", [10, 40])
+def test_hsic_of_independent_normals(n: int) -> None:
+    """600 independent batches: the mean is (1 - 1/n)/n (1 - kappa)^2 with kappa = E k = 1/sqrt(3) for s = 1, within 4.5 standard errors."""
+    generator = torch.Generator().manual_seed(5)
+    x, z = torch.randn(2, 600, n, 1, generator=generator, dtype=torch.float64)
+    values = torch.stack([hsic(a, b, 1.0, 1.0) for a, b in zip(x, z, strict=True)])
+    expected = (1 - 1 / n) / n * (1 - 1 / math.sqrt(3)) ** 2
+    assert abs(float(values.mean()) - expected) < 4.5 * float(values.std()) / math.sqrt(600)
+    assert expected < 0.18 / n
+
+
+def test_bandwidth_too_small_saturates_without_gradient() -> None:
+    generator = torch.Generator().manual_seed(6)
+    x = torch.randn(9, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    y = torch.randn(5, 2, generator=generator, dtype=torch.float64)
+    for value, expected in ((hsic(x, x, 1e-4, 1e-4), 8 / 81), (mmd_squared(x, y, 1e-4), 1 / 9 + 1 / 5), (mmd_squared(x[:3], x, 1e-4), 1 / 3 - 1 / 9)):
+        assert float(value.detach()) == pytest.approx(expected, rel=0, abs=1e-15)
+        assert not torch.autograd.grad(value, x)[0].any()
+    width = knn_bandwidth(x.detach(), 3)
+    assert torch.autograd.grad(hsic(x, x.detach()[:, :1], width, width), x)[0].norm() > 1e-3
+
+
+def test_ends_of_the_ranges_are_attained() -> None:
+    groups = torch.tensor([[0.0], [0.0], [99.0], [99.0]])
+    assert float(hsic(groups, groups, 1.0, 1.0)) == 0.25
+    assert float(hsic(groups, groups[[0, 2, 1, 3]], 1.0, 1.0)) == 0
+    assert float(hsic(groups, torch.zeros(4, 2), 1.0, 1.0)) == 0
+    assert float(mmd_squared(groups[:2], groups[2:], 1.0)) == 2
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_single_precision_keeps_close_points_far_from_the_origin(offset: float) -> None:
+    """The expansion of the square alone would lose every digit here: its rounding, 0.06, is above the distances, 0.01."""
+    generator = torch.Generator().manual_seed(7)
+    x = offset + torch.randint(-20, 21, (12, 4), generator=generator) / 1024  # exact in single precision
+    z = torch.randn(12, 2, generator=generator)
+    width = knn_bandwidth(x, 3)
+    assert width == pytest.approx(knn_bandwidth(x.double(), 3), rel=1e-6)
+    single, double = x.clone().requires_grad_(), x.double().requires_grad_()
+    value, exact = hsic(single, z, width, 1.0), hsic(double, z.double(), width, 1.0)
+    assert float(value.detach()) == pytest.approx(float(exact.detach()), rel=1e-4)
+    found, expected = torch.autograd.grad(value, single)[0], torch.autograd.grad(exact, double)[0]
+    assert float((found - expected).norm()) < 1e-4 * float(expected.norm())
+
+
+@pytest.mark.parametrize("function", [lambda x, z: hsic(x, z, 0.9, 1.2), lambda x, z: mmd_squared(x, z[:4], 0.9)], ids=["hsic", "mmd"])
+def test_kernel_gradients(function: Any) -> None:
+    """Against finite differences, first and second; with coincident points, where a distance has no derivative."""
+    generator = torch.Generator().manual_seed(8)
+    x, z = torch.randn(2, 6, 3, generator=generator, dtype=torch.float64)
+    x[1] = x[0]
+    z[2] = z[0] = x[0]
+    leaves = (x.requires_grad_(), z.requires_grad_())
+    assert torch.autograd.gradcheck(function, leaves)
+    assert torch.autograd.gradgradcheck(function, leaves)
+    collapsed = torch.zeros(6, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.equal(torch.autograd.grad(function(collapsed, torch.zeros(6, 3, dtype=torch.float64)), collapsed)[0], torch.zeros(6, 3))
+
+
+@pytest.mark.parametrize("function", [lambda x: hsic(x, x, 0.7, 0.7), lambda x: mmd_squared(x[:40], x[40:], 0.7)], ids=["hsic", "mmd"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_kernels_compute_half_precision_in_single(function: Any, dtype: torch.dtype) -> None:
+    x = torch.randn(80, 3, generator=torch.Generator().manual_seed(9)).to(dtype)
+    assert function(x).dtype == torch.float32
+    assert float(function(x)) == pytest.approx(float(function(x.double())), rel=1e-5)
+    assert function(x.double()).dtype == torch.float64
+
+
+def test_no_array_of_all_differences() -> None:
+    """Neither direction makes anything larger than the N^2 kernel (here N D is small against N^2, and N^2 D large)."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Largest(TorchDispatchMode):
+        """Remembers the size of the largest result."""
+
+        size = 0
+
+        def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+            """Run the operation and look at what it returns."""
+            out = function(*arguments, **(keywords or {}))
+            self.size = max([self.size, *(t.numel() for t in (out if isinstance(out, (tuple, list)) else [out]) if isinstance(t, Tensor))])
+            assert "cdist_backward" not in str(function)  # whose CUDA kernel holds all differences
+            return out
+
+    x = torch.randn(50, 20, requires_grad=True)
+    with Largest() as seen:
+        (hsic(x, x.detach(), 3.0, 3.0) + mmd_squared(x, x.detach() + 1, 3.0)).backward()
+    assert seen.size == 50 * 50
+
+
+@given(points=clouds(st.integers(2, 6)), k=st.integers(1, 5))
+def test_knn_bandwidth_sorts_all_other_samples(points: Tensor, k: int) -> None:
+    k = min(k, len(points) - 1)
+    rows = points.tolist()
+    expected = np.mean([np.mean(sorted(math.dist(u, v) for j, v in enumerate(rows) if j != i)[:k]) for i, u in enumerate(rows)])
+    assert knn_bandwidth(points, k) == pytest.approx(expected, rel=1e-12, abs=0)
+    assert knn_bandwidth(points.flip(0), k) == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+def test_knn_bandwidth_is_a_number_of_ten_neighbours() -> None:
+    x = torch.arange(12.0, requires_grad=True)[:, None]
+    width = knn_bandwidth(x)
+    assert isinstance(width, float)
+    assert width == knn_bandwidth(x, 10) != knn_bandwidth(x, 11)
+    assert knn_bandwidth(torch.ones(12, 3)) == 0
+
+
+@pytest.mark.parametrize(("function", "shapes"), [
+    (hsic, ((4, 2), (4, 3), None, None)), (mmd_squared, ((4, 2), (5, 2), None)), (knn_bandwidth, ((12, 2),))], ids=lambda v: getattr(v, "__name__", ""))
+def test_annotated_shapes_of_kernels(function: Any, shapes: tuple[Any, ...]) -> None:
+    checked = jaxtyped(function, typechecker=beartype)
+    good = [1.0 if shape is None else torch.rand(shape) for shape in shapes]
+    checked(*good)
+    with pytest.raises(TypeCheckError):
+        checked(torch.rand(4), *good[1:])
+
+
+KERNEL_CALLS = {"hsic x": ("x", lambda t: hsic(t, torch.zeros(3, 1), 1.0, 1.0)), "hsic z": ("z", lambda t: hsic(torch.zeros(3, 1), t, 1.0, 1.0)),
+                "mmd x": ("x", lambda t: mmd_squared(t, torch.zeros(3, 2), 1.0)), "mmd y": ("y", lambda t: mmd_squared(torch.zeros(3, 2), t, 1.0)),
+                "knn": ("x", lambda t: knn_bandwidth(t, 1))}
+
+
+@pytest.mark.parametrize("call", list(KERNEL_CALLS))
+def test_bad_points_are_refused(call: str) -> None:
+    name, function = KERNEL_CALLS[call]
+    for bad in (torch.zeros(3), torch.zeros(3, 2, 1), torch.zeros(0, 2), torch.zeros(3, 0)):
+        with pytest.raises(ValueError, match=rf"^{name} must have shape \[N, D\] with N >= [12] and D >= 1, got .*flatten"):
+            function(bad)
+    for value in (math.nan, math.inf, -math.inf, 1e30):
+        bad = torch.zeros(3, 2)
+        bad[1, 0] = value
+        with pytest.raises(ValueError, match=f"^{name} must be finite, squares included, got NaN or infinity"):
+            function(bad)
+    for bad, kind in ((np.zeros((3, 2)), "ndarray"), ([[0.0, 1.0]], "list"), (torch.zeros(3, 2, dtype=torch.int64), "torch.int64"),
+                      (torch.zeros(3, 2, dtype=torch.complex64), "torch.complex64")):
+        with pytest.raises(TypeError, match=f"^{name} must be a floating-point torch tensor, got {kind}; use"):
+            function(bad)
+
+
+def test_kernels_refuse_what_does_not_fit_together() -> None:
+    with pytest.raises(ValueError, match="x and z must have one row per sample each, got 3 and 4 rows"):
+        hsic(torch.zeros(3, 2), torch.zeros(4, 2), 1.0, 1.0)
+    with pytest.raises(ValueError, match=r"x must have shape \[N, D\] with N >= 2"):
+        hsic(torch.zeros(1, 2), torch.zeros(1, 2), 1.0, 1.0)
+    with pytest.raises(ValueError, match="x and y must have the same number of columns, got 2 and 3"):
+        mmd_squared(torch.zeros(3, 2), torch.zeros(3, 3), 1.0)
+    for k in (3, 4):
+        with pytest.raises(ValueError, match=f"k must be less than the number of samples, got k = {k} for 3 samples"):
+            knn_bandwidth(torch.zeros(3, 2), k)
+    with pytest.raises(ValueError, match="k must be a whole number >= 1, got 0"):
+        knn_bandwidth(torch.zeros(3, 2), 0)
+    with pytest.raises(TypeError, match="k must be a whole number, got float"):
+        knn_bandwidth(torch.zeros(3, 2), 1.5)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
+def test_bad_bandwidths_are_refused(bad: float) -> None:
+    x = torch.zeros(3, 2)
+    for name, call in (("bandwidth_x", lambda: hsic(x, x, bad, 1.0)), ("bandwidth_z", lambda: hsic(x, x, 1.0, bad)),
+                       ("bandwidth", lambda: mmd_squared(x, x, bad))):
+        with pytest.raises(ValueError, match=f"^{name} must be a finite number > 0, got {bad}; use knn_bandwidth"):
+            call()
+    with pytest.raises(TypeError, match="bandwidth must be a number, got str"):
+        mmd_squared(x, x, "median")

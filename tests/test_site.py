@@ -4,24 +4,19 @@ from __future__ import annotations
 import functools
 import http.server
 import re
-import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from browser import Visit, browsing, needs_browser
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILT = ROOT / "docs" / "_build" / "html"
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
 LOADED = re.compile(r"""<(?:script|img|iframe|source|link)\b[^>]*?\b(?:src|href)\s*=\s*["']((?:https?:)?//[^"']+)""", re.IGNORECASE)
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome on the PATH")
 
 
 def newest(*folders: str) -> float:
@@ -48,32 +43,6 @@ def pages(site: Path, folder: str = "") -> list[str]:
     return sorted(p.relative_to(site).as_posix() for p in (site / folder).glob("*.html"))
 
 
-@dataclass
-class Visit:
-    """A browser page that can reach this machine only, and what happened while it was used."""
-
-    page: object
-    base: str
-    foreign: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def route(self, route: object) -> None:
-        """Let through what goes to the site; record and block everything else."""
-        url = route.request.url
-        if url.startswith(self.base) or urlsplit(url).scheme in ("data", "blob", "about"):
-            route.continue_()
-        else:
-            self.foreign.append(url)
-            route.abort()
-
-    def open(self, path: str) -> object:
-        """Open a page of the site and wait until its maths is typeset."""
-        self.page.goto(self.base + path)
-        self.page.wait_for_function("!window.MathJax || (MathJax.startup && MathJax.startup.promise !== undefined)")
-        self.page.evaluate("async () => { if (window.MathJax && MathJax.startup) await MathJax.startup.promise }")
-        return self.page
-
-
 class Quiet(http.server.SimpleHTTPRequestHandler):
     """A file server that does not log."""
 
@@ -81,21 +50,13 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def visit(site: Path) -> Iterator[Visit]:
     """The site in a headless browser, served on this machine, every other host blocked."""
-    playwright = pytest.importorskip("playwright.sync_api")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1300, "height": 900})
-        seen = Visit(page, f"http://127.0.0.1:{server.server_port}/")
-        page.route("**/*", seen.route)
-        page.on("console", lambda m: seen.errors.append(f"{page.url}: {m.text}") if m.type == "error" else None)
-        page.on("pageerror", lambda e: seen.errors.append(f"{page.url}: {e}"))
+    with browsing(f"http://127.0.0.1:{server.server_port}/") as seen:
         yield seen
-        browser.close()
     server.shutdown()
 
 

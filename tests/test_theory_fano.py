@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from robinfo.theory.fano import (
+    _random_problem,
     adversarial_accuracy_upper_bound,
     adversarial_risk_lower_bound,
     fano_function,
@@ -151,6 +152,21 @@ def test_adversarial_risk_of_finite_problems(kernel: np.ndarray, g: list[int], e
     risk = min(sum(joint[x, y] for x in range(4) for y in range(3) if any(h[z] != y for z in reach[x]))
                for h in itertools.product(range(3), repeat=3))
     assert risk >= adversarial_risk_lower_bound(i_min, 3) - SLACK
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_the_problems_of_the_claims_by_enumeration(seed: int, uniform: bool) -> None:
+    problem = _random_problem(np.random.default_rng(seed), uniform)
+    joint, classes = problem.joint, problem.joint.shape[1]
+    reach = [np.flatnonzero(row).tolist() for row in problem.reach]
+    if uniform:
+        assert joint.sum(axis=0) == pytest.approx(1 / classes)
+    choices = np.array(list(itertools.product(*reach)))
+    laws = np.stack([(choices == z) @ joint.sum(axis=1) for z in range(problem.reach.shape[1])], axis=1)
+    assert problem.information == pytest.approx(entropy(laws).min(), abs=1e-12)
+    safe = [[frozenset(h[z] for z in values) for values in reach] for h in itertools.product(range(classes), repeat=problem.reach.shape[1])]
+    accuracy = max(sum(joint[x, min(answers)] for x, answers in enumerate(head) if len(answers) == 1) for head in safe)
+    assert problem.best_risk == pytest.approx(1 - accuracy, abs=1e-12)
 
 
 # --- equality and shape ----------------------------------------------------------------------------------------------

@@ -232,7 +232,8 @@ def test_dual_perturbation_attains_the_dual_norm(case: Any) -> None:
     _, w, threat = case
     h = dual_perturbation(w, threat)
     assert w @ h == pytest.approx(threat.radius * np.linalg.norm(w, threat.dual_order), rel=1e-12, abs=1e-300)
-    assert np.linalg.norm(h, threat.order) <= threat.radius * (1 + 1e-12)
+    scale = max(threat.radius, 1e-290)  # the squares of smaller numbers underflow
+    assert np.linalg.norm(h / scale, threat.order) <= threat.radius / scale * (1 + 1e-12) + 1e-30
 
 
 def test_other_norms_fit_the_protocol() -> None:
@@ -309,6 +310,22 @@ def test_mixture_is_frozen_and_keeps_its_own_copy() -> None:
         mixture.covariance[0, 0] = 2.0
 
 
+def test_leading_axes_give_what_one_call_for_each_gives() -> None:
+    rng = np.random.default_rng(4)
+    mixture, w = GaussianMixture([1.0, 0.5, -0.3], [[1.0, 0.3, 0.0], [0.3, 0.8, 0.1], [0.0, 0.1, 0.5]]), rng.standard_normal((2, 5, 3))
+    for threat in (Linf(0.2), L2(0.5), L1(0.7)):
+        for name in ("reach", "adversarial_risk", "adversarial_gap", "representation_vulnerability", "minimal_information",
+                     "vulnerability_bounds", "printed_bounds"):
+            method = getattr(mixture, name)
+            single = np.array([[method(v, threat) for v in row] for row in w])  # the bounds are pairs
+            np.testing.assert_allclose(np.moveaxis(np.array(method(w, threat)), 0, -1) if single.ndim == 3 else method(w, threat),
+                                       single, rtol=1e-13)
+        np.testing.assert_allclose(dual_perturbation(w, threat)[1, 3], dual_perturbation(w[1, 3], threat), rtol=1e-13)
+    rv = np.concatenate([[0.0, 1e-320, 1e-200, 0.2999999, 0.3, math.log(2)], rng.random(50) * math.log(2)])
+    np.testing.assert_allclose(movable_mass_from_vulnerability(rv), [movable_mass_from_vulnerability(v) for v in rv], rtol=1e-13)
+    assert isinstance(mixture.risk([1.0, 0.0, 0.0]), float) and mixture.risk(w).shape == (2, 5)
+
+
 def test_importing_loads_no_torch() -> None:
     code = "import sys, robinfo.theory.gaussian_mixture; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -324,7 +341,8 @@ ERRORS: dict[str, tuple[Any, type[Exception], str]] = {
     "w zero": (lambda: PLANE.risk([0.0, 0.0]), ValueError, "w must be finite and not zero"),
     "w NaN": (lambda: PLANE.risk([0.0, math.nan]), ValueError, "w must be finite"),
     "w length": (lambda: PLANE.risk([1.0]), ValueError, r"w must have shape \(2,\).*got \(1,\)"),
-    "w matrix": (lambda: PLANE.risk(np.eye(2)), ValueError, r"w must have shape \[d\], got \(2, 2\)"),
+    "w number": (lambda: PLANE.risk(1.0), ValueError, r"w must have shape \[..., d\], got \(\)"),
+    "one w of many": (lambda: PLANE.risk([[1.0, 0.0], [0.0, 0.0]]), ValueError, r"w must be finite and not zero, got \[0. 0.\]"),
     "threat number": (lambda: PLANE.adversarial_risk([1.0, 1.0], 0.5), TypeError, "norm ball such as L2.*got float"),
     "threat class": (lambda: dual_perturbation([1.0], L2), TypeError, "must be a norm ball"),
     "no draws": (lambda: UNIT.sample(0, seed=0), ValueError, "n must be at least 1, got 0"),

@@ -9,19 +9,28 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import golden_cases
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.optimize import linprog
 
 from robinfo.theory import transport
-from robinfo.theory.information import entropy
+from robinfo.theory.claims import check_claim
+from robinfo.theory.information import binary_entropy, entropy
 from robinfo.theory.transport import (
+    CLAIMS,
     adversarial_risk,
     assign_first_reachable,
+    distributional_risk,
+    information_sandwich,
     minimal_information,
     minimal_information_binary,
+    minimal_information_bounds,
+    minimal_information_wasserstein,
     reach_from_masks,
     reachable_labels,
     representation_vulnerability,
+    vulnerability_sandwich,
     wasserstein,
     wasserstein_inf,
     worst_case_error,
@@ -187,17 +196,22 @@ def test_distances_on_the_line_follow_quantiles(p: np.ndarray, q: np.ndarray, x:
     assert computed == pytest.approx(quantile_distance(line, p, q, order), abs=1e-8)
 
 
-@given(spaces(), st.data())
-@settings(max_examples=60)
-def test_distances_grow_with_the_order_up_to_the_bottleneck(space: dict[str, Any], data: st.DataObject) -> None:
+@given(spaces(max_points=4), st.data(), st.sampled_from([(1, 2), (2, 6), (6, 300), (1.5, math.inf)]))
+def test_distances_grow_with_the_order_up_to_the_bottleneck(
+    space: dict[str, Any], data: st.DataObject, orders: tuple[float, float]
+) -> None:
     p, q, cost = space["p"], data.draw(laws(len(space["p"]))), space["cost"]
-    values = [wasserstein(p, q, cost, order) for order in (1, 2, 6, 300)]
+    low, high = (wasserstein(p, q, cost, order) for order in orders)
+    assert low <= high + TOLERANCE
+
+
+@given(spaces(max_points=4), st.data())
+def test_distances_of_high_order_are_the_bottleneck(space: dict[str, Any], data: st.DataObject) -> None:
+    p, q, cost = space["p"], data.draw(laws(len(space["p"]))), space["cost"]
     bottleneck = wasserstein_inf(p, q, cost)
-    assert all(low <= high + TOLERANCE for low, high in zip(values, [*values[1:], bottleneck]))
     unavoidable = transport._cheapest_plan(p, q, (cost >= bottleneck).astype(float)) if bottleneck else 1.0
     assert unavoidable > 1e-7
-    assert values[-1] >= bottleneck * unavoidable ** (1 / 300) - TOLERANCE  # so W_p tends to W_inf
-    assert wasserstein_inf(q, p, cost) == bottleneck == wasserstein(p, q, cost, math.inf)
+    assert bottleneck * unavoidable ** (1 / 300) - TOLERANCE <= wasserstein(p, q, cost, 300) <= bottleneck + TOLERANCE
 
 
 @given(spaces(), st.data())
@@ -246,7 +260,9 @@ def test_high_order_neither_underflows_nor_overflows() -> None:
 def test_recursion_equals_brute_force(case: tuple[np.ndarray, np.ndarray]) -> None:
     p, reach = case
     expected = brute_force(p, reach)
-    assert transport._subset_recursion(p, reach) == pytest.approx(expected, abs=1e-12)
+    value, order = transport._subset_recursion(p, reach)
+    assert value == pytest.approx(expected, abs=1e-12)
+    assert entropy(np.bincount(assign_first_reachable(reach, order), weights=p)) == pytest.approx(expected, abs=1e-12)
     assert minimal_information(p, reach) == pytest.approx(expected, abs=1e-12)
 
 
@@ -265,17 +281,102 @@ def test_two_outputs_in_closed_form(case: tuple[np.ndarray, np.ndarray]) -> None
     padded = np.column_stack([reach, np.zeros(len(p), bool)])  # a third label, never reached: the general way
     closed = minimal_information_binary(p, reach)
     assert closed == pytest.approx(minimal_information(p, padded), abs=1e-12)
-    assert closed == pytest.approx(transport._subset_recursion(p, reach), abs=1e-12)
+    assert closed == pytest.approx(transport._subset_recursion(p, reach)[0], abs=1e-12)
 
 
+# ---------------------------------------------------------------- greedy covers, any number of labels
+@pytest.fixture
+def few_labels_count_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that the recursion takes two labels only, so that the certificates can be compared with brute force."""
+    monkeypatch.setattr(transport, "_MAX_COMPETING_LABELS", 2)
+
+
+@pytest.mark.usefixtures("few_labels_count_as_many")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(weighted_reach(max_labels=5))
+def test_certified_interval_contains_the_minimum(case: tuple[np.ndarray, np.ndarray]) -> None:
+    p, reach = case
+    found, expected = minimal_information_bounds(p, reach), brute_force(p, reach)
+    assert found.lower - 1e-12 <= expected <= found.upper + 1e-12
+    assert found.upper <= found.lower + 1 + 1e-12
+    assert reach[np.arange(len(p)), found.assignment].all()
+    assert entropy(np.bincount(found.assignment, weights=p)) == pytest.approx(found.upper, abs=1e-12)
+    assert not found.exact or found.upper == pytest.approx(expected, abs=1e-12)
+
+
+@given(weighted_reach(max_labels=5))
+def test_each_certificate_is_a_lower_bound(case: tuple[np.ndarray, np.ndarray]) -> None:
+    p, reach = case
+    expected = brute_force(p, reach)
+    greedy = assign_first_reachable(reach, transport._greedy_order(p, reach))
+    assert expected - 1e-12 <= entropy(np.bincount(greedy, weights=p)) <= expected + 1
+    merged = transport._merged(p, reach, 2)
+    assert merged.shape[1] <= 2 and merged.any(axis=1).all()
+    assert brute_force(p, merged) <= expected + 1e-12
+    if reach.shape[1] > 1:
+        assert transport._coverage_bound(p, reach) <= expected + 1e-12
+
+
+@given(weighted_reach())
+def test_interval_is_exact_for_few_labels(case: tuple[np.ndarray, np.ndarray]) -> None:
+    p, reach = case
+    found = minimal_information_bounds(p, reach)
+    assert found.exact
+    assert found.upper == pytest.approx(minimal_information(p, reach), abs=1e-12)
+    assert reach[np.arange(len(p)), found.assignment].all()
+
+
+def test_greedy_is_not_optimal() -> None:
+    """One set of four and two of three cover six points: greedy starts with the four and needs three sets."""
+    sets = [{0, 1, 3, 4}, {0, 1, 2}, {3, 4, 5}]
+    reach = np.array([[x in z for z in sets] for x in range(6)])
+    p = np.full(6, 1 / 6)
+    greedy = entropy(np.bincount(assign_first_reachable(reach, transport._greedy_order(p, reach)), weights=p))
+    assert greedy == pytest.approx(entropy([4 / 6, 1 / 6, 1 / 6]), abs=1e-12)
+    assert minimal_information(p, reach) == pytest.approx(math.log(2), abs=1e-12) < greedy
+
+
+@pytest.mark.parametrize("points", [18, 40, 101])
+def test_ring_beyond_sixteen_labels(points: int) -> None:
+    """Labels of a ring cover two neighbours each: pairs are optimal, and the coverage bound proves it if the number is even."""
+    ring = np.eye(points, dtype=bool) | np.roll(np.eye(points, dtype=bool), 1, axis=1)
+    found = minimal_information_bounds(np.full(points, 1 / points), ring)
+    pairs = np.full(points // 2, 2 / points)
+    best = entropy(np.append(pairs, 1 / points) if points % 2 else pairs)
+    assert found.exact
+    assert found.upper == pytest.approx(best, abs=1e-12)
+
+
+def test_components_beside_a_large_one_stay_exact() -> None:
+    """Half of the mass competes for twenty labels, half for two: the doubt is at most the mass of the large component."""
+    rng = np.random.default_rng(5)
+    reach = np.zeros((82, 22), dtype=bool)
+    reach[:80, :20] = rng.random((80, 20)) < 0.2
+    reach[np.arange(80), rng.integers(0, 20, 80)] = True
+    reach[80], reach[81] = np.eye(22, dtype=bool)[[20, 21]]
+    found = minimal_information_bounds(np.append(np.full(80, 0.5 / 80), [0.25, 0.25]), reach)
+    assert not found.exact
+    assert 2 * 0.25 * math.log(4) < found.lower < found.upper <= found.lower + 0.5
+    exact = transport._subset_recursion(np.full(80, 0.5 / 80), reach[:80, :20])[0] + 2 * 0.25 * math.log(4)
+    assert found.lower <= exact + 1e-12 and exact <= found.upper + 1e-12
+
+
+# ---------------------------------------------------------------- sandwich
 @given(weighted_reach(), st.data())
 def test_sandwich(case: tuple[np.ndarray, np.ndarray], data: st.DataObject) -> None:
     p, reach = case
     extra = np.array(data.draw(st.lists(st.booleans(), min_size=reach.size, max_size=reach.size))).reshape(reach.shape)
+    labels = reach.argmax(axis=1)
     inner = reach & extra
-    inner[np.arange(len(p)), reach.argmax(axis=1)] = True
-    values = [minimal_information(p, s) for s in (reach | extra, reach, inner)]
-    assert values[0] <= values[1] + 1e-12 and values[1] <= values[2] + 1e-12
+    inner[np.arange(len(p)), labels] = True
+    lower, upper = information_sandwich(p, inner, reach | extra)
+    truth = brute_force(p, reach)
+    assert lower <= truth + 1e-12 and truth <= upper + 1e-12
+    nominal = entropy(np.bincount(labels, weights=p))
+    low, high = vulnerability_sandwich(p, labels, inner, reach | extra)
+    assert -1e-12 <= low <= nominal - truth + 1e-12 and nominal - truth <= high + 1e-12 and high <= nominal + 1e-12
+    assert (low, high) == pytest.approx((nominal - upper, nominal - lower), abs=1e-12)
+    assert information_sandwich(p, reach, reach) == pytest.approx((truth, truth), abs=1e-12)
 
 
 @given(weighted_reach(), st.data())
@@ -343,6 +444,183 @@ def test_vulnerability_may_rise_or_fall_when_outputs_are_merged() -> None:
     assert fallen < fine < risen
     assert fine == pytest.approx(math.log(3) - math.log(2), abs=1e-12)
     assert risen == pytest.approx(math.log(3) - 2 / 3 * math.log(2), abs=1e-12)
+
+
+# ---------------------------------------------------------------- distributional shift
+ORDERS = st.sampled_from([1.0, 1.5, 2.0, 4.0, math.inf])
+
+
+def shift_programme(space: dict[str, Any], order: float) -> float:
+    """R_p as a linear programme over plans (x, y, x') with a budget, for eps > 0."""
+    n, labels = space["joint"].shape
+    x, y, x_adv = np.indices((n, labels, n)).reshape(3, -1)
+    rows = np.eye(n * labels)[:, x * labels + y]
+    price = (space["cost"][x, x_adv] / space["eps"]) ** order
+    wrong = (space["labels"][x_adv] != y).astype(float)
+    result = linprog(-wrong, A_ub=price[None], b_ub=[1.0], A_eq=rows, b_eq=space["joint"].ravel())
+    assert result.status == 0
+    return float(-result.fun)
+
+
+@given(spaces(max_points=4), st.sampled_from([1.0, 1.5, 2.0, 4.0]))
+def test_shift_knapsack_equals_the_linear_programme(space: dict[str, Any], order: float) -> None:
+    space["eps"] = max(space["eps"] / 3, 0.1)
+    arguments = space["joint"], space["labels"], space["cost"], space["eps"]
+    assert distributional_risk(*arguments, order) == pytest.approx(shift_programme(space, order), abs=1e-7)
+
+
+@given(spaces(), st.sampled_from([1.0, 0.3, 0.01]))
+def test_shift_is_between_risk_and_markov(space: dict[str, Any], shrink: float) -> None:
+    joint, labels, cost, eps = space["joint"], space["labels"], space["cost"], space["eps"] * shrink
+    risk = adversarial_risk(joint, labels, cost, eps)
+    values = [distributional_risk(joint, labels, cost, eps, order) for order in (1, 2, 5, 40, math.inf)]
+    assert values[-1] == pytest.approx(risk, abs=1e-12)
+    assert all(low <= high + 1e-12 for high, low in itertools.pairwise(values))
+    for order, value in zip((1, 2, 5, 40), values):
+        for c in (eps * 1.5 + 1e-3, eps * 4 + 1e-3):
+            assert value <= adversarial_risk(joint, labels, cost, c) + (eps / c) ** order + 1e-12
+    assert distributional_risk(joint, labels, cost, 0.0, 3) == adversarial_risk(joint, labels, cost, 0.0)
+    assert distributional_risk(joint, labels, cost, math.inf, 3) == pytest.approx(
+        adversarial_risk(joint, labels, cost, math.inf), abs=1e-12
+    )
+
+
+@given(spaces(), ORDERS)
+def test_shift_grows_with_the_radius(space: dict[str, Any], order: float) -> None:
+    values = [
+        distributional_risk(space["joint"], space["labels"], space["cost"], eps, order)
+        for eps in (0.0, 1e-300, 1e-6, 0.2, 1.0, 3.0)
+    ]
+    assert all(0 <= low <= high + 1e-12 and high <= 1 for low, high in itertools.pairwise(values))
+
+
+@given(spaces(), st.data(), ORDERS)
+def test_no_transport_within_the_budget_does_better(space: dict[str, Any], data: st.DataObject, order: float) -> None:
+    """A randomised transport, scaled down to the budget, neither exceeds R_p nor keeps less than I_min^(p) for two outputs."""
+    p, cost, n, labels = space["p"], space["cost"], len(space["p"]), space["labels"] % 2
+    joint = np.stack([space["joint"][:, 0], space["joint"][:, 1:].sum(axis=1)], axis=1)
+    eps = space["eps"] / 2
+    weights = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n * n, max_size=n * n)), float).reshape(n, n)
+    if math.isinf(order):
+        weights = np.where(cost <= eps, weights, 0.0)
+    kernel = weights + 1e-3 * np.eye(n)
+    kernel /= kernel.sum(axis=1, keepdims=True)
+    spent = 0.0 if math.isinf(order) else float(p @ (kernel * cost**order).sum(axis=1))
+    share = 1.0 if spent <= eps**order else eps**order / spent
+    kernel = share * kernel + (1 - share) * np.eye(n)
+    error = sum(joint[x, y] * kernel[x] @ (labels != y) for x, y in np.ndindex(joint.shape))
+    assert error <= distributional_risk(joint, labels, cost, eps, order) + 1e-12
+    kept = entropy(np.bincount(labels, weights=p @ kernel, minlength=2))
+    assert minimal_information_wasserstein(p, labels, cost, eps, order) <= kept + 1e-9
+
+
+def test_two_points_under_a_shift_in_closed_form() -> None:
+    d, m, rho = 0.7, 0.3, 0.2
+    cost = np.array([[0.0, d], [d, 0.0]])
+    joint = np.array([[(1 - m) * (1 - rho), (1 - m) * rho], [m * rho, m * (1 - rho)]])
+    for order, eps in itertools.product((1, 2, 3.5), (0.0, 0.05, 0.3, 0.6)):
+        moved = (eps / d) ** order
+        assert distributional_risk(joint, [0, 1], cost, eps, order) == pytest.approx(min(1, rho + moved), abs=1e-12)
+        assert minimal_information_wasserstein([1 - m, m], [0, 1], cost, eps, order) == pytest.approx(
+            min(binary_entropy(max(m - moved, 0)), binary_entropy(min(m + moved, 1))), abs=1e-12
+        )
+
+
+def test_maps_do_not_suffice_when_the_budget_is_shared() -> None:
+    """Two atoms, W_1 <= 1/4: half of an atom is moved; the only map within the budget is the identity."""
+    cost = np.array([[0.0, 1.0], [1.0, 0.0]])
+    randomised = minimal_information_wasserstein([0.5, 0.5], [0, 1], cost, 0.25)
+    maps = [to for to in itertools.product([0, 1], repeat=2) if 0.5 * (cost[0, to[0]] + cost[1, to[1]]) <= 0.25]
+    assert maps == [(0, 1)]
+    assert randomised == binary_entropy(0.25) < math.log(2)
+
+
+def cut_one_point(p: np.ndarray, price: np.ndarray) -> float:
+    """Least entropy over the vertices of the polytope of kernels: whole assignments, and one point cut on the budget."""
+    n, labels = price.shape
+    least = math.inf
+    for to in itertools.product(range(labels), repeat=n):
+        law, spent = np.bincount(to, weights=p, minlength=labels), p @ price[np.arange(n), to]
+        least = min(least, entropy(law)) if spent <= 1 + 1e-12 else least
+        for x, z in np.ndindex(n, labels):
+            change = p[x] * (price[x, z] - price[x, to[x]])
+            if change and 0 <= (1 - spent) / change <= 1:
+                cut = law + (1 - spent) / change * p[x] * (np.eye(labels)[z] - np.eye(labels)[to[x]])
+                least = min(least, entropy(np.clip(cut, 0, 1)))
+    return least
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_vertices_of_the_polytope_equal_brute_force(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, labels_count, order = 4, 3 + seed % 2, [1.0, 2.0, 3.0][seed % 3]
+    where = rng.random((n, 2))
+    cost, p = np.linalg.norm(where[:, None] - where, axis=-1), rng.dirichlet(np.ones(n))
+    labels = np.append(np.arange(labels_count), rng.integers(0, labels_count, n - labels_count))
+    eps = [0.05, 0.2, 0.4][seed // 4]
+    to_label = np.stack([cost[:, labels == z].min(axis=1) for z in range(labels_count)], axis=1)
+    computed = minimal_information_wasserstein(p, labels, cost, eps, order)
+    assert computed == pytest.approx(cut_one_point(p, (to_label / eps) ** order), abs=1e-6)
+    assert computed <= minimal_information(p, reachable_labels(labels, cost, eps)) + 1e-9
+    high = minimal_information_wasserstein(p, labels, cost, eps, 200)
+    assert high == pytest.approx(minimal_information(p, reachable_labels(labels, cost, eps)), abs=0.02)
+
+
+def test_flat_and_degenerate_polytopes() -> None:
+    """Two far pairs of labels (a polytope of two dimensions in three), no mass on a label, one label, coinciding points."""
+    where = np.array([0.0, 1.0, 1e6, 1e6 + 1])
+    cost = abs(where[:, None] - where)
+    quarter = minimal_information_wasserstein(UNIFORM, [0, 1, 2, 3], cost, 0.25, 2)
+    assert 0 < quarter < math.log(4)
+    assert minimal_information_wasserstein([0.5, 0.5, 0, 0], [0, 1, 2, 3], cost, 0.0) == pytest.approx(math.log(2))
+    assert minimal_information_wasserstein([1, 0, 0, 0], [0, 1, 2, 3], cost, 0.5) == pytest.approx(0.0, abs=1e-9)
+    assert minimal_information_wasserstein(UNIFORM, [3, 3, 3, 3], cost, 0.5) == 0.0
+    assert minimal_information_wasserstein(UNIFORM, [0, 1, 2, 0], np.zeros((4, 4)), 0.5) == pytest.approx(0.0, abs=1e-9)
+
+
+# ---------------------------------------------------------------- the claims
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.statement)
+def test_claims(claim: Any) -> None:
+    check = check_claim(claim, instances=120, seed=11)
+    wrong = any(word in claim.statement for word in ("Lemma 3.3", "alternative definition", "noisy", "merged"))
+    expected = "undefined" if "without atoms" in claim.statement else "wrong" if wrong else "holds"
+    assert check.verdict.startswith(expected), check
+    assert claim.asserted == ("merged" not in claim.statement)
+
+
+def test_claims_cover_the_three_readings_of_the_lemma() -> None:
+    assert sum("Lemma 3.3, read with" in claim.statement for claim in CLAIMS) == 3
+    assert len({claim.statement for claim in CLAIMS}) == len(CLAIMS)
+
+
+@given(spaces())
+def test_readings_in_closed_form_equal_linear_programmes(space: dict[str, Any]) -> None:
+    """Free coupling: maximise over the label laws of the ball and over couplings with the law of Y at once."""
+    reach = reachable_labels(space["labels"], space["cost"], space["eps"], num_labels=space["num_labels"])
+    case = {"p": space["p"], "joint": space["joint"], "reach": reach}
+    n, labels = reach.shape
+    x, z, y = np.indices((n, labels, labels)).reshape(3, -1)
+    keep = reach[x, z]
+    x, z, y = x[keep], z[keep], y[keep]
+    sums = np.vstack([np.eye(n)[:, x], np.eye(labels)[:, y]])
+    result = linprog(-(z != y).astype(float), A_eq=sums, b_eq=np.concatenate([space["p"], space["joint"].sum(axis=0)]))
+    assert transport._free_reading(case) == pytest.approx(-result.fun, abs=1e-8)
+    independent = max(
+        (space["p"] @ np.array([1 - space["joint"][:, z].sum() for z in pick]))
+        for pick in itertools.product(*(np.flatnonzero(row) for row in reach))
+    )
+    assert transport._independent_reading(case) == pytest.approx(independent, abs=1e-12)
+    arguments = space["joint"], space["labels"], space["cost"], space["eps"]
+    assert transport._markov_reading(case) == pytest.approx(worst_case_error(*arguments, label_agnostic=True), abs=1e-8)
+
+
+@pytest.mark.parametrize("t", [0.0, 0.1, 0.7, 1.5, 3.0, 1e3, math.inf])
+def test_a_sign_in_gaussian_noise(t: float) -> None:
+    def lost(n: float) -> float:
+        return float(np.logaddexp(0, -2 * t * (t + n)) * math.exp(-n * n / 2) / math.sqrt(2 * math.pi))
+
+    expected = math.log(2) - quad(lost, -12, 12, limit=400)[0]
+    assert transport._two_point_information(t) == pytest.approx(expected, abs=1e-6)
 
 
 # ---------------------------------------------------------------- bad input
@@ -462,8 +740,67 @@ BAD = [
             np.full(18, 1 / 18), np.eye(18, dtype=bool) | np.roll(np.eye(18, dtype=bool), 1, axis=1)
         ),
         ValueError,
-        "at most 16 labels may compete.*got 18; merge",
+        "at most 16 labels may compete.*got 18; use minimal_information_bounds",
         id="too many labels",
+    ),
+    pytest.param(
+        lambda: minimal_information_bounds(UNIFORM, LINE > 5), ValueError, "empty reach set for point 0", id="empty bounds"
+    ),
+    pytest.param(
+        lambda: minimal_information_bounds([0.5, 0.5], LINE < 5), ValueError, "one mass per row.*got 2 for 4", id="bounds length"
+    ),
+    pytest.param(
+        lambda: minimal_information_bounds([0.5, math.nan, 0.5, 0], LINE < 5), ValueError, "NaN", id="bounds nan"
+    ),
+    pytest.param(
+        lambda: information_sandwich(UNIFORM, LINE < 5, LINE < 2),
+        ValueError,
+        "label 2 found by the attack but excluded by the verifier at point 0",
+        id="sandwich order",
+    ),
+    pytest.param(
+        lambda: information_sandwich(UNIFORM, LINE < 5, (LINE < 5)[:, :3]),
+        ValueError,
+        r"one shape \[n, K\], got \(4, 4\) and \(4, 3\); add columns",
+        id="sandwich shapes",
+    ),
+    pytest.param(
+        lambda: vulnerability_sandwich(UNIFORM, [0, 1, 0, 3], LINE < 1, LINE < 2),
+        ValueError,
+        "must reach its own label, got a reach set without label 0 for point 2",
+        id="own label",
+    ),
+    pytest.param(
+        lambda: vulnerability_sandwich(UNIFORM, [0, 1, 2], LINE < 1, LINE < 2), ValueError, "got 3 for 4 rows", id="sandwich length"
+    ),
+    pytest.param(
+        lambda: vulnerability_sandwich(UNIFORM, [0.0, 1, 2, 3], LINE < 1, LINE < 2), TypeError, "integer labels", id="sandwich labels"
+    ),
+    pytest.param(
+        lambda: distributional_risk(JOINT, GOOD_MAP, LINE, 1, 0.5), ValueError, "order must be at least 1, got 0.5", id="shift order"
+    ),
+    pytest.param(
+        lambda: distributional_risk(JOINT, GOOD_MAP, LINE, -1), ValueError, "eps must be a radius >= 0, got -1", id="shift eps"
+    ),
+    pytest.param(
+        lambda: distributional_risk(JOINT * 2, GOOD_MAP, LINE, 1), ValueError, "joint_xy must sum to 1", id="shift sum"
+    ),
+    pytest.param(
+        lambda: distributional_risk(JOINT, GOOD_MAP, LINE[:, :3], 1), ValueError, r"got \(4, 3\)", id="shift cost"
+    ),
+    pytest.param(
+        lambda: minimal_information_wasserstein(UNIFORM, GOOD_MAP, LINE, 1, math.nan),
+        ValueError,
+        "order must be at least 1, got nan",
+        id="ball order",
+    ),
+    pytest.param(
+        lambda: minimal_information_wasserstein(
+            np.full(6, 1 / 6), range(6), abs(np.arange(6.0)[:, None] - np.arange(6.0)), 1
+        ),
+        ValueError,
+        "at most 5 different labels.*got 6; merge labels",
+        id="ball labels",
     ),
     pytest.param(
         lambda: reach_from_masks([0, 1], 2), ValueError, r"masks must be integers in 1, ..., 2\^2 - 1", id="empty mask"
