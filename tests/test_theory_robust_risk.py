@@ -1,4 +1,4 @@
-"""The supervised worst case: golden values, theorems D and E as properties, closed forms, certificates, error messages."""
+"""The supervised worst case: golden values, theorems D and E as properties, closed forms, error messages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def no_warnings() -> Iterator[None]:
 # ---------------------------------------------------------------- golden values
 @pytest.mark.parametrize("case", golden_cases("finite_supervised"))
 def test_golden_supervised(case: dict[str, Any]) -> None:
-    joint, reach = np.array(case["inputs"]["mu_xy"]), reach_from_masks(case["inputs"]["reach_masks"], case["inputs"]["K"])
+    joint = np.array(case["inputs"]["mu_xy"])
+    reach = reach_from_masks(case["inputs"]["reach_masks"], case["inputs"]["K"])
     chain = risk_bound_chain(joint, reach)
     worst, labels = chain.label_information, joint.shape[1]
     for computed, name in [
@@ -103,7 +104,8 @@ def random_pair(problem: Problem, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Any head and any attack."""
     (joint, reach), rng = problem, np.random.default_rng(seed)
     weights = np.where(reach[:, None, :], rng.random((*joint.shape, reach.shape[1])) ** 4 + 1e-12, 0.0)
-    return rng.dirichlet(np.full(joint.shape[1], 0.4), size=reach.shape[1]), weights / weights.sum(axis=2, keepdims=True)
+    head = rng.dirichlet(np.full(joint.shape[1], 0.4), size=reach.shape[1])
+    return head, weights / weights.sum(axis=2, keepdims=True)
 
 
 def all_answers(problem: Problem) -> Iterator[np.ndarray]:
@@ -117,7 +119,8 @@ def all_answers(problem: Problem) -> Iterator[np.ndarray]:
 def test_losses_by_their_definition(problem: Problem, seed: int) -> None:
     (joint, reach), (head, _) = problem, random_pair(problem, seed)
     risk = sum(p * max(1 - head[z, y] for z in np.flatnonzero(reach[x])) for (x, y), p in np.ndenumerate(joint))
-    loss = sum(p * max(-math.log(head[z, y]) for z in np.flatnonzero(reach[x])) for (x, y), p in np.ndenumerate(joint) if p)
+    positive = [(x, y, p) for (x, y), p in np.ndenumerate(joint) if p]
+    loss = sum(p * max(-math.log(head[z, y]) for z in np.flatnonzero(reach[x])) for x, y, p in positive)
     assert adversarial_head_risk(joint, reach, head) == pytest.approx(risk, abs=1e-12)
     assert adversarial_cross_entropy(joint, reach, head) == pytest.approx(loss, abs=1e-12, rel=1e-12)
     assert risk <= -math.expm1(-loss) + 1e-12  # step 4 of the chain
@@ -379,7 +382,7 @@ def test_merging_outputs_never_helps(problem: Problem, merge: list[int]) -> None
 @given(problems(), st.randoms(use_true_random=False))
 def test_names_and_copies_do_not_matter(problem: Problem, random: Any) -> None:
     joint, reach = problem
-    outputs, labels = random.sample(range(reach.shape[1]), reach.shape[1]), random.sample(range(joint.shape[1]), joint.shape[1])
+    outputs, labels = (random.sample(range(size), size) for size in (reach.shape[1], joint.shape[1]))
     twice = np.concatenate([joint / 4, 3 * joint / 4])[:, labels], np.concatenate([reach, reach])[:, outputs]
     assert best_adversarial_risk(*twice).value == pytest.approx(best_adversarial_risk(*problem).value, abs=1e-12)
     one, two = minimal_label_information(*problem), minimal_label_information(*twice)
@@ -394,8 +397,8 @@ def test_softened_head_contains_the_converse_certificate(problem: Problem) -> No
     assume(0 < rho < 1 - 1 / labels and np.isin(best.head, [0, 1]).all())
     softened = best.head * (1 - rho) + (1 - best.head) * rho / (labels - 1)
     assert adversarial_cross_entropy(joint, reach, softened) <= fano_function(rho, labels) + 1e-12
-    uniform = entropy(joint.sum(axis=0)) - math.log(labels)
-    assert minimal_label_information(joint, reach).upper >= worst_case_information_lower_bound(rho, labels) + uniform - 1e-9
+    certified = worst_case_information_lower_bound(rho, labels) + entropy(joint.sum(axis=0)) - math.log(labels)
+    assert minimal_label_information(joint, reach).upper >= certified - 1e-9
 
 
 def test_one_label_with_mass() -> None:

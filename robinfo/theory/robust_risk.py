@@ -661,7 +661,7 @@ def minimal_label_information(
     return SupervisedInformation(upper, lower, max(most, 0.0), _full_head(game, head, joint, reach.shape[1]),
                                  _full_coupling(game, kernel, reach), iterations)
 
-# %% ../../nbs/theory/05b_robust_risk.ipynb #2f5a7a00
+# %% ../../nbs/theory/05b_robust_risk.ipynb #5e185a5b
 @dataclass(frozen=True)
 class RiskBoundChain:
     """Lower bounds on the adversarial risk of every head, from the weakest to the exact value.
@@ -713,7 +713,8 @@ class RiskBoundChain:
         lines = "".join(f"<tr><td>{html.escape(name)}</td><td>{value:.4f}</td></tr>" for name, value in self.rows())
         return (f"<table><thead><tr><th>every head errs at least with probability</th><th></th></tr></thead>"
                 f"{lines}</table><p>H(Y) = {self.label_entropy:.4f}, I_min = {self.information:.4f}, "
-                f"J = {self.label_information.value:.4f} nats; some head with a coin errs at most with probability {self.ceiling:.4f}.</p>")
+                f"J = {self.label_information.value:.4f} nats; some head with a coin errs at most with probability "
+                f"{self.ceiling:.4f}.</p>")
 
 
 def _rate_bound(information: float, law: NDArray[np.float64]) -> float:
@@ -789,12 +790,12 @@ def _necessary_as_proved(instance: tuple[Any, ...]) -> float:
     loss = _worst_loss(joint, reach, -np.log(np.maximum(head, _TINY)))
     return min(information, attacked) - entropy(joint.sum(axis=0)) + loss
 
-# %% ../../nbs/theory/05b_robust_risk.ipynb #a29019e1
+# %% ../../nbs/theory/05b_robust_risk.ipynb #b2630881
 CLAIMS: tuple[Claim, ...] = (
     Claim("Zhu 2020", "Zhu 2020, section 3.2, remark after Theorem 3.4: high worst-case information is necessary",
           r"uniform $Y$: $\mathrm{AdvRisk}_\epsilon(h\circ g)\le\rho$ needs $I_{\min}\ge(1-\rho)\log M-\log 2$",
-          r"any $Y$: $I_{\min}\ge J\ge H(Y)-\mathrm{AdvCE}(h)$ for every head, with equality in the second for the best; "
-          r"$J$ close to $H(Y)$ is also sufficient",
+          r"any $Y$: $I_{\min}\ge J\ge H(Y)-\mathrm{AdvCE}(h)$ for every head, with equality in the second for the best "
+          r"head; $J$ close to $H(Y)$ is also sufficient",
           "right, but not sufficient: the information may be about something other than the label",
           "05b_robust_risk.ipynb#what-the-papers-print",
           "six inputs, two to five equally likely labels, two to four outputs, random reach sets, heads and attacks",
