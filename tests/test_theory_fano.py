@@ -5,6 +5,7 @@ import itertools
 import math
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -287,3 +288,13 @@ def test_import_is_quiet_and_without_torch() -> None:
     code = "import sys, robinfo.theory.fano; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("classes", range(2, 41))
+def test_uniform_labels_without_information_leave_chance(classes: int) -> None:
+    """log M - H(P) rounds to either side of 0; at zero information the answer is 1 - 1/M whatever it rounds to."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert nonuniform_risk_lower_bound(0.0, np.full(classes, 1 / classes)) == pytest.approx(1 - 1 / classes, abs=1e-12)
+        assert nonuniform_risk_lower_bound([0.0, 1e-9, 0.1], np.full(classes, 1 / classes)) == pytest.approx(
+            adversarial_risk_lower_bound([0.0, 1e-9, 0.1], classes), abs=1e-7)

@@ -353,7 +353,7 @@ def hamming_rate_distortion(distortion: ArrayLike, class_probabilities: ArrayLik
     rate = np.cumsum(entr(law))[guessed - 1] - entr(1.0 - d) - (guessed - 1) * entr(eta)
     return float_or_array(np.maximum(rate, 0.0))  # rounding only: a rate is >= 0
 
-# %% ../../nbs/theory/05_fano.ipynb #c2977e24
+# %% ../../nbs/theory/05_fano.ipynb #5f9da7a9
 def nonuniform_risk_lower_bound(mutual_information: ArrayLike, class_probabilities: ArrayLike) -> Any:
     r"""The adversarial risk that no classifier gets below, for labels of any law.
 
@@ -387,7 +387,8 @@ def nonuniform_risk_lower_bound(mutual_information: ArrayLike, class_probabiliti
     top, uncertainty = 1.0 - law[0], np.maximum(entropy(law) - information, 0.0)
     if law.size == 1:
         return float_or_array(np.zeros_like(information))
-    d = np.minimum(_smallest_error(math.log(law.size) - uncertainty, 1.0 / law.size, uncertainty), top)
+    information_of_uniform = np.maximum(math.log(law.size) - uncertainty, 0.0)  # rounding may go below 0
+    d = np.minimum(_smallest_error(information_of_uniform, 1.0 / law.size, uncertainty), top)
     for _ in range(_NEWTON_STEPS):
         steepness = np.log1p(-d) - np.log(np.maximum(_water_level(d, law)[1], np.finfo(np.float64).tiny))
         excess = hamming_rate_distortion(d, law) - information

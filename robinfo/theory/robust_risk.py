@@ -661,7 +661,7 @@ def minimal_label_information(
     return SupervisedInformation(upper, lower, max(most, 0.0), _full_head(game, head, joint, reach.shape[1]),
                                  _full_coupling(game, kernel, reach), iterations)
 
-# %% ../../nbs/theory/05b_robust_risk.ipynb #5e185a5b
+# %% ../../nbs/theory/05b_robust_risk.ipynb #291d2ac9
 @dataclass(frozen=True)
 class RiskBoundChain:
     """Lower bounds on the adversarial risk of every head, from the weakest to the exact value.
@@ -717,12 +717,6 @@ class RiskBoundChain:
                 f"{self.ceiling:.4f}.</p>")
 
 
-def _rate_bound(information: float, law: NDArray[np.float64]) -> float:
-    """The rate-distortion bound, also where H(Y) exceeds log M by rounding."""
-    excess = max(0.0, entropy(law) - information - math.log((law > 0).sum()))
-    return 1.0 - float(law.max()) if information == 0 else nonuniform_risk_lower_bound(information + 2.0 * excess, law)
-
-
 def risk_bound_chain(joint_xy: ArrayLike, reach: ArrayLike) -> RiskBoundChain:
     r"""Every bound on the adversarial risk of a representation that these notebooks prove, side by side.
 
@@ -760,7 +754,7 @@ def risk_bound_chain(joint_xy: ArrayLike, reach: ArrayLike) -> RiskBoundChain:
     left = [max(total - amount, 0.0) for amount in nats]
     fano = [fano_function_inverse(min(amount, math.log(labels)), labels) if labels > 1 else 0.0 for amount in left]
     weak = max(0.0, (left[0] - math.log(2.0)) / math.log(labels)) if labels > 1 else 0.0
-    rate = [_rate_bound(amount, law) for amount in nats]
+    rate = [nonuniform_risk_lower_bound(amount, law) for amount in nats]
     return RiskBoundChain(total, information, label_information, weak, fano[0], rate[0], fano[1], rate[1],
                           randomised_adversarial_risk(joint, reach), best_adversarial_risk(joint, reach))
 
@@ -790,11 +784,11 @@ def _necessary_as_proved(instance: tuple[Any, ...]) -> float:
     loss = _worst_loss(joint, reach, -np.log(np.maximum(head, _TINY)))
     return min(information, attacked) - entropy(joint.sum(axis=0)) + loss
 
-# %% ../../nbs/theory/05b_robust_risk.ipynb #b2630881
+# %% ../../nbs/theory/05b_robust_risk.ipynb #3e09c745
 CLAIMS: tuple[Claim, ...] = (
     Claim("Zhu 2020", "Zhu 2020, section 3.2, remark after Theorem 3.4: high worst-case information is necessary",
           r"uniform $Y$: $\mathrm{AdvRisk}_\epsilon(h\circ g)\le\rho$ needs $I_{\min}\ge(1-\rho)\log M-\log 2$",
-          r"any $Y$: $I_{\min}\ge J\ge H(Y)-\mathrm{AdvCE}(h)$ for every head, with equality in the second for the best "
+          r"any $Y$: $I_{\min}\ge J\ge H(Y)-\mathrm{AdvCE}(h)$ for every head, the second an equality for the best "
           r"head; $J$ close to $H(Y)$ is also sufficient",
           "right, but not sufficient: the information may be about something other than the label",
           "05b_robust_risk.ipynb#what-the-papers-print",
