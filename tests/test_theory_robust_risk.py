@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import golden_cases
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
@@ -190,7 +190,6 @@ def game_from_the_side_of_the_head(problem: Problem) -> float:
 
 
 @given(problems())
-@settings(max_examples=100)
 def test_game_from_both_sides(problem: Problem) -> None:
     game = randomised_adversarial_risk(*problem)
     assert game.gap <= 1e-9 and game.coupling is not None
