@@ -8,7 +8,9 @@
 * cells that only prepare (imports, checks of the input) are folded;
 * ipywidgets views are dropped (they would need JavaScript from a CDN), figures beside them stay;
 * figures get a text alternative: the title printed on them, else the heading above;
-* `` `name` `` in Markdown links to the API page of an exported symbol.
+* `` `name` `` in Markdown links to the API page of an exported symbol;
+* a quoted block that begins with ``> **Theorem (title)**`` (or Remark, Lemma, …), which every viewer of notebooks shows as a quotation,
+  becomes a numbered box.
 """
 from __future__ import annotations
 
@@ -27,6 +29,7 @@ _MAGIC = re.compile(r"^\s*%")
 _FRONT = re.compile(r"\A---\s*\n(.*?)\n---\s*\Z", re.DOTALL)
 _TICKS = re.compile(r"(?<![`{}\w])`([A-Za-z_][\w.]*)(?:\(\))?`(?!`)")
 _HEADING = re.compile(r"^#+\s+(.*?)\s*$", re.MULTILINE)
+_BOX = re.compile(r"^> \*\*(Theorem|Lemma|Corollary|Proposition|Definition|Remark)(?: \((.+)\))?\*\*\n((?:>.*(?:\n|\Z))*)", re.MULTILINE)
 _SVG_TEXT = re.compile(r"<!-- (.*?) -->")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _IMAGES = ("image/svg+xml", "image/png", "image/jpeg")
@@ -80,6 +83,15 @@ def link(text: str, table: dict[str, str]) -> str:
             fenced = not fenced
         lines.append(line if fenced or line.startswith("#") else _TICKS.sub(replace, line))
     return "\n".join(lines)
+
+
+def boxes(text: str) -> str:
+    """Turn quoted statements into the numbered boxes of the site."""
+    def replace(match: re.Match[str]) -> str:
+        body = re.sub(r"^> ?", "", match[3], flags=re.MULTILINE).strip("\n")
+        return f":::{{prf:{match[1].lower()}}} {match[2] or ''}".rstrip() + f"\n\n{body}\n:::\n"
+
+    return _BOX.sub(replace, text)
 
 
 def same_figure(one: dict, other: dict) -> bool:
@@ -181,7 +193,7 @@ def read(text: str, package: str = "") -> nbformat.NotebookNode:
             front.update((yaml.safe_load(match[1]) or {}) if match else {})
         elif cell.cell_type == "markdown":
             heading = (_HEADING.findall(cell.source) or [heading])[-1]
-            cell.source = link(cell.source, table)
+            cell.source = link(boxes(cell.source), table)
             cells.append(cell)
         else:
             cells += code_cell(cell, heading, table)
