@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ast
 import re
+import zlib
 from collections.abc import Iterator
 from functools import cache
 from html import unescape
@@ -88,8 +89,9 @@ def link(text: str, table: dict[str, str]) -> str:
 def boxes(text: str) -> str:
     """Turn quoted statements into the numbered boxes of the site."""
     def replace(match: re.Match[str]) -> str:
-        body = re.sub(r"^> ?", "", match[3], flags=re.MULTILINE).strip("\n")
-        return f":::{{prf:{match[1].lower()}}} {match[2] or ''}".rstrip() + f"\n\n{body}\n:::\n"
+        kind, title, body = match[1].lower(), match[2] or "", re.sub(r"^> ?", "", match[3], flags=re.MULTILINE).strip("\n")
+        label = re.sub(r"[^a-z0-9]+", "-", f"{kind} {title}".lower()).strip("-") + f"-{zlib.crc32(body.encode()):08x}"
+        return f":::{{prf:{kind}}} {title}".rstrip() + f"\n:label: {label}\n\n{body}\n:::\n"
 
     return _BOX.sub(replace, text)
 

@@ -188,7 +188,7 @@ def movable_mass(signal: ArrayLike, reach: ArrayLike) -> Any:
     reach = check_interval(reach, 0, math.inf, name="reach", cure="it is radius * dual norm / s")
     return float_or_array(np.minimum(0.5, (normal_interval(-signal, reach) + normal_interval(signal, reach)) / 2))
 
-# %% ../../nbs/theory/04_gaussian_mixture.ipynb #609afd55
+# %% ../../nbs/theory/04_gaussian_mixture.ipynb #a33db2da
 def vulnerability_bounds_from_gap(adversarial_gap: ArrayLike) -> tuple[Any, Any]:
     r"""Range of the representation vulnerability that an adversarial gap leaves open.
 
@@ -196,7 +196,7 @@ def vulnerability_bounds_from_gap(adversarial_gap: ArrayLike) -> tuple[Any, Any]
 
     Parameters
     ----------
-    adversarial_gap : gap of the best non-constant head, in [0, 1]; number or array.
+    adversarial_gap : that of the best non-constant head, in [0, 1]; number or array.
 
     Returns
     -------
@@ -219,7 +219,7 @@ def vulnerability_bounds_from_gap(adversarial_gap: ArrayLike) -> tuple[Any, Any]
     gap = check_interval(adversarial_gap, 0, 1, name="adversarial_gap", cure="it is adversarial risk minus risk")
     return binary_entropy_deficit(gap / 2), binary_entropy_deficit(np.minimum(gap, 0.5))
 
-# %% ../../nbs/theory/04_gaussian_mixture.ipynb #ef121d7f
+# %% ../../nbs/theory/04_gaussian_mixture.ipynb #bf001d2d
 def printed_bounds_from_gap(adversarial_gap: ArrayLike) -> tuple[Any, Any]:
     r"""The inequality as the paper prints it, which is false; kept to show that.
 
@@ -228,7 +228,7 @@ def printed_bounds_from_gap(adversarial_gap: ArrayLike) -> tuple[Any, Any]:
 
     Parameters
     ----------
-    adversarial_gap : gap of the best non-constant head, in [0, 1]; number or array.
+    adversarial_gap : that of the best non-constant head, in [0, 1]; number or array.
 
     Returns
     -------
