@@ -60,14 +60,15 @@ VERDICTS = {
     "Zhu 2020, Lemma 3.3, read with $X'$ independent of $Y$": WRONG,
     "Zhu 2020, Lemma 3.3, read with $X'$ coupled to $Y$ in any way": WRONG,
     "Zhu 2020, Lemma 3.3, read with $Y-X-X'$ a Markov chain": WRONG,
+    "Zhu 2020, equation 4.2, inclusion": HOLDS,
+    "Zhu 2020, remark after Theorem 3.4": HOLDS,
+    # 03b_vulnerability
     "Zhu 2020, Definition 3.1, non-negative": HOLDS,
     "Zhu 2020, Definition 3.1 and equation 4.1, features without atoms": UNDEFINED,
     "Zhu 2020, section 3, scale invariance, deterministic features": HOLDS,
     "Zhu 2020, section 3, scale invariance, noisy features": WRONG,
     "Zhu 2020, Definition 3.1, outputs merged": WRONG,
-    "Zhu 2020, equation 4.2, inclusion": HOLDS,
     "Zhu 2020, equations 4.1 to 4.3, the ball replaced by moved samples": HOLDS,
-    "Zhu 2020, remark after Theorem 3.4": HOLDS,
     # 04_gaussian_mixture
     "Zhu 2020, Theorem 3.2, upper bound": WRONG,
     "Zhu 2020, Theorem 3.2, lower bound": WRONG,

@@ -7,7 +7,7 @@
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
-__all__ = ["certificates", "claims", "confidence", "divergences", "fano", "features", "fisher", "gaussian_mixture", "information", "robust_risk",
+__all__ = ["certificates", "claims", "confidence", "divergences", "fano", "features", "fisher", "gaussian_mixture", "information", "reach", "robust_risk",
            "shared_information", "transport"]
 
 

@@ -161,7 +161,7 @@ def gaussian_encoder_information_bounds(codes: ArrayLike, noise_std: float) -> t
         upper.append((deficit * (1 + kernel) * (1 + kernel**2)).mean(axis=1, keepdims=True))  # 1 - k^4
     return _information_of_rows(lower), _information_of_rows(upper)
 
-# %% ../../nbs/theory/11_certificates.ipynb #78f2d574
+# %% ../../nbs/theory/11_certificates.ipynb #0f6b90fe
 def certified_information_lower_bound(codes: ArrayLike, noise_std: float, *, lipschitz: ArrayLike, eps: float) -> float:
     r"""Information about n equally likely inputs that a noisy Lipschitz encoder keeps under every attack.
 
@@ -192,7 +192,7 @@ def certified_information_lower_bound(codes: ArrayLike, noise_std: float, *, lip
 
     References
     ----------
-    Theory notebook 11, a lower bound that survives the attack; theorem (A) of theory notebook 3.
+    Theory notebook 11, a lower bound that survives the attack; theorem (A) of theory notebook 3b.
 
     Examples
     --------

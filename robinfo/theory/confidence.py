@@ -382,7 +382,7 @@ def _check_reach_sets(labels: ArrayLike, *sets: ArrayLike) -> tuple[NDArray[np.i
                          "set reach[np.arange(n), labels] = True")
     return array.astype(np.int64), inner, outer
 
-# %% ../../nbs/theory/10_confidence.ipynb #0bd1346d
+# %% ../../nbs/theory/10_confidence.ipynb #38bd7626
 def vulnerability_interval(labels: ArrayLike, reach: ArrayLike, *, outer_reach: ArrayLike | None = None,
                            level: float = 0.95) -> VulnerabilityInterval:
     r"""Confidence intervals of the vulnerability of a map with finitely many outputs, from the reach sets of n inputs.
@@ -414,7 +414,7 @@ def vulnerability_interval(labels: ArrayLike, reach: ArrayLike, *, outer_reach: 
 
     References
     ----------
-    Theory notebook 10, vulnerability of K outputs from reach sets; theorem (B) and the sandwich of theory notebook 3.
+    Theory notebook 10, vulnerability of K outputs from reach sets; theorem (B) and the sandwich of theory notebook 3b.
 
     Examples
     --------

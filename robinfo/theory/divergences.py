@@ -72,16 +72,16 @@ class Generator:
         r"""The slope $f'(\infty)$, possibly infinite: the cost of outcomes that only P has; dom f* ends there."""
         return float(self.term(1.0, 0.0))
 
-# %% ../../nbs/theory/02_divergences.ipynb #02ef83a4
+# %% ../../nbs/theory/02_divergences.ipynb #130e273f
 def _js_term(p: Any, q: Any) -> Any:
     """Both divergences from the middle of p and q."""
     return rel_entr(p, 0.5 * (p + q)) + rel_entr(q, 0.5 * (p + q))
 
 
 def _chi2_term(p: Any, q: Any) -> Any:
-    """(p - q)^2 / q; infinite for q = 0 < p and zero for p = q = 0."""
+    """(p - q)^2 / q; infinite for q = 0 < p and zero for p = q = 0. The square would underflow too early."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return np.where(np.equal(p, q), 0.0, np.square(np.subtract(p, q)) / np.asarray(q))
+        return np.where(np.equal(p, q), 0.0, np.subtract(p, q) * (np.subtract(p, q) / np.asarray(q)))
 
 
 def _capped(inside: Any, values: Any) -> Any:
@@ -141,7 +141,18 @@ def generator(name: str) -> Generator:
     raise ValueError(f"name must be one of {', '.join(g.name for g in _GENERATORS)}, got {name!r}; "
                      "for the ordinary Jensen-Shannon divergence take half of 'js'")
 
-# %% ../../nbs/theory/02_divergences.ipynb #cb1bc1b6
+# %% ../../nbs/theory/02_divergences.ipynb #81b01ef1
+def _check_axis(axis: int | None, shape: tuple[int, ...], name: str) -> None:
+    """None, or an integer that numbers an axis of the array."""
+    if axis is None:
+        return
+    if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"axis must be one integer or None, got {axis!r}; for a joint law pass axis=None or reshape it")
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"axis must be one of the axes of {name}, got {axis} for shape {shape}; "
+                         "axis=-1 averages over the last one, None over all")
+
+# %% ../../nbs/theory/02_divergences.ipynb #32291c4d
 def f_divergence(name: str, p: ArrayLike, q: ArrayLike, *, axis: int | None = None) -> Any:
     r"""Divergence of the law p from the law q that a convex generator f defines.
 
@@ -154,8 +165,8 @@ def f_divergence(name: str, p: ArrayLike, q: ArrayLike, *, axis: int | None = No
     p, q : array_like
         Probabilities of one shape, zeros allowed; a joint table is one law.
     axis : int or None
-        None: the whole array is one law. An integer: laws along that axis, for every index of the others; the shapes
-        then broadcast.
+        None: the whole array is one law. An integer: laws along that axis of each, for every index of the others; the
+        other axes then broadcast.
 
     Returns
     -------
@@ -178,11 +189,18 @@ def f_divergence(name: str, p: ArrayLike, q: ArrayLike, *, axis: int | None = No
     >>> [f_divergence(name, [1.0, 0.0], [0.0, 1.0]) for name in ("kl", "chi2", "hellinger2", "tv")]
     [inf, inf, 2.0, 1.0]
     """
+    for law, name_ in ((p, "p"), (q, "q")):
+        _check_axis(axis, np.shape(law), name_)
     p, q = (check_probabilities(law, axis=axis, name=name_) for law, name_ in ((p, "p"), (q, "q")))
-    if (p.shape != q.shape) if axis is None else (p.shape[axis] != q.shape[axis]):
+    same = p.shape == q.shape
+    if axis is not None:
+        p, q = np.moveaxis(p, axis, -1), np.moveaxis(q, axis, -1)
+        same = p.shape[-1] == q.shape[-1] and all(m == n or 1 in (m, n) for m, n in zip(p.shape[::-1], q.shape[::-1]))
+    if not same:
         raise ValueError(f"p and q must be laws on the same outcomes, got shapes {p.shape} and {q.shape}; give both on "
                          "the union of their supports with zeros, and axis=-1 if the rows are laws")
-    return float_or_array(np.maximum(generator(name).term(p, q).sum(axis=axis), 0.0))  # rounding only: the sum is >= 0
+    total = generator(name).term(p, q).sum(axis=None if axis is None else -1)
+    return float_or_array(np.maximum(total, 0.0))  # rounding only: the sum is >= 0
 
 # %% ../../nbs/theory/02_divergences.ipynb #eea9f4c3
 def conjugate(name: str, t: ArrayLike) -> Any:
@@ -262,19 +280,21 @@ def optimal_critic(name: str, ratio: ArrayLike) -> Any:
     with np.errstate(divide="ignore", over="ignore"):
         return float_or_array(generator(name).slope(ratio))
 
-# %% ../../nbs/theory/02_divergences.ipynb #8214e69f
-def _weighted(critic: ArrayLike, weights: ArrayLike | None, axis: int | None, law: str) -> tuple[Array, Array]:
+# %% ../../nbs/theory/02_divergences.ipynb #0a56af2b
+def _weighted(critic: ArrayLike, weights: ArrayLike | None, axis: int | None, law: str,
+              what: str = "critic") -> tuple[Array, Array]:
     """Scores and the probabilities with which they are averaged, of one shape; equal weights by default."""
-    scores = np.atleast_1d(check_interval(critic, -math.inf, math.inf, name=f"critic_{law}"))
+    scores = np.atleast_1d(check_interval(critic, -math.inf, math.inf, name=f"{what}_{law}"))
     if scores.size == 0:
-        raise ValueError(f"critic_{law} must hold at least one score, got shape {scores.shape}; "
+        raise ValueError(f"{what}_{law} must hold at least one score, got shape {scores.shape}; "
                          "an empty sample has no mean")
+    _check_axis(axis, scores.shape, f"{what}_{law}")
     if weights is None:
         return scores, np.full(scores.shape, 1.0 / (scores.size if axis is None else scores.shape[axis]))
     try:
         scores, shares = np.broadcast_arrays(scores, np.asarray(weights))
     except ValueError:
-        raise ValueError(f"weights_{law} must match critic_{law}, one weight per score, got shapes {np.shape(weights)} "
+        raise ValueError(f"weights_{law} must match {what}_{law}, one weight per score, got shapes {np.shape(weights)} "
                          f"and {scores.shape}; evaluate the critic on every outcome") from None
     return scores, check_probabilities(shares, axis=axis, name=f"weights_{law}")
 
@@ -287,14 +307,25 @@ def _mean(values: Array, weights: Array, axis: int | tuple[int, ...] | None) -> 
 
 def _log_mean_exp(values: Array, weights: Array, axis: int | tuple[int, ...] | None) -> Any:
     """Logarithm of the weighted mean of exp(values), without overflow; weight zero silences any value."""
-    return logsumexp(np.where(weights > 0.0, values, -np.inf), b=weights, axis=axis)
+    with np.errstate(over="ignore", invalid="ignore"):  # a difference of huge scores; its exponential is 0
+        return logsumexp(np.where(weights > 0.0, values, -np.inf), b=weights, axis=axis)
+
+
+def _difference(first: Any, second: Any) -> Any:
+    """First minus second average, one for every index that was not averaged over; NaN for inf - inf."""
+    try:
+        with np.errstate(invalid="ignore"):
+            return first - second
+    except ValueError:
+        raise ValueError("the scores under both laws must agree in the axes that are not averaged, got shapes "
+                         f"{np.shape(first)} and {np.shape(second)} of the averages; pass one batch for both") from None
 
 
 def _lower(bound: Any, void: Any = False) -> Any:
     """A lower bound that says nothing, minus infinity, where it is undefined or void."""
     return float_or_array(np.where(np.isnan(bound) | void, -np.inf, bound))
 
-# %% ../../nbs/theory/02_divergences.ipynb #0ba99c22
+# %% ../../nbs/theory/02_divergences.ipynb #f9c57d0f
 def variational_bound(name: str, critic_p: ArrayLike, critic_q: ArrayLike, weights_p: ArrayLike | None = None,
                       weights_q: ArrayLike | None = None, *, axis: int | None = None) -> Any:
     r"""Lower bound on an f-divergence from the scores of a critic under both laws.
@@ -342,8 +373,7 @@ def variational_bound(name: str, critic_p: ArrayLike, critic_q: ArrayLike, weigh
     on_p, share_p = _weighted(critic_p, weights_p, axis, "p")
     on_q, share_q = _weighted(critic_q, weights_q, axis, "q")
     outside = ((on_p > chosen.recession) & (share_p > 0.0)).any(axis=axis)
-    with np.errstate(invalid="ignore"):
-        bound = _mean(on_p, share_p, axis) - _mean(np.asarray(conjugate(name, on_q)), share_q, axis)
+    bound = _difference(_mean(on_p, share_p, axis), _mean(np.asarray(conjugate(name, on_q)), share_q, axis))
     return _lower(bound, outside)
 
 # %% ../../nbs/theory/02_divergences.ipynb #3cb48462
@@ -379,7 +409,7 @@ def nwj_bound(critic_p: ArrayLike, critic_q: ArrayLike, weights_p: ArrayLike | N
     """
     return variational_bound("kl", critic_p, critic_q, weights_p, weights_q, axis=axis)
 
-# %% ../../nbs/theory/02_divergences.ipynb #f87b4aa0
+# %% ../../nbs/theory/02_divergences.ipynb #14dc39c8
 def jensen_shannon_bound(logit_p: ArrayLike, logit_q: ArrayLike, weights_p: ArrayLike | None = None,
                          weights_q: ArrayLike | None = None, *, axis: int | None = None) -> Any:
     r"""Lower bound on twice the Jensen-Shannon divergence from logits.
@@ -414,11 +444,12 @@ def jensen_shannon_bound(logit_p: ArrayLike, logit_q: ArrayLike, weights_p: Arra
     >>> jensen_shannon_bound([math.inf], [-math.inf]) == 2 * math.log(2)
     True
     """
-    on_p, share_p = _weighted(logit_p, weights_p, axis, "p")
-    on_q, share_q = _weighted(logit_q, weights_q, axis, "q")
-    return _lower(_mean(log_expit(on_p) + _LOG2, share_p, axis) + _mean(log_expit(-on_q) + _LOG2, share_q, axis))
+    on_p, share_p = _weighted(logit_p, weights_p, axis, "p", "logit")
+    on_q, share_q = _weighted(logit_q, weights_q, axis, "q", "logit")
+    kept, lost = _mean(log_expit(on_p) + _LOG2, share_p, axis), -_mean(log_expit(-on_q) + _LOG2, share_q, axis)
+    return _lower(_difference(kept, lost))
 
-# %% ../../nbs/theory/02_divergences.ipynb #541a6137
+# %% ../../nbs/theory/02_divergences.ipynb #874279e5
 def donsker_varadhan_bound(critic_p: ArrayLike, critic_q: ArrayLike, weights_p: ArrayLike | None = None,
                            weights_q: ArrayLike | None = None, *, axis: int | None = None) -> Any:
     r"""Lower bound on the Kullback-Leibler divergence of Donsker and Varadhan.
@@ -455,10 +486,9 @@ def donsker_varadhan_bound(critic_p: ArrayLike, critic_q: ArrayLike, weights_p: 
     """
     on_p, share_p = _weighted(critic_p, weights_p, axis, "p")
     on_q, share_q = _weighted(critic_q, weights_q, axis, "q")
-    with np.errstate(invalid="ignore"):
-        return _lower(_mean(on_p, share_p, axis) - _log_mean_exp(on_q, share_q, axis))
+    return _lower(_difference(_mean(on_p, share_p, axis), _log_mean_exp(on_q, share_q, axis)))
 
-# %% ../../nbs/theory/02_divergences.ipynb #94e68c1d
+# %% ../../nbs/theory/02_divergences.ipynb #b6f7a25e
 def gibbs_law(critic: ArrayLike, q: ArrayLike) -> Array:
     r"""The law q, tilted exponentially by a critic.
 
@@ -495,7 +525,10 @@ def gibbs_law(critic: ArrayLike, q: ArrayLike) -> Array:
     largest = float(np.finfo(np.float64).max)
     scores = check_interval(critic, -largest, largest, name="critic", cure="a tilt needs finite scores; clip them")
     q = check_probabilities(q, name="q")
-    with np.errstate(divide="ignore"):
+    if any(m != n and 1 not in (m, n) for m, n in zip(scores.shape[::-1], q.shape[::-1])):
+        raise ValueError(f"critic must hold one score for each mass of q, got shapes {scores.shape} and {q.shape}; "
+                         "the last axis of both runs over the outcomes")
+    with np.errstate(divide="ignore", over="ignore"):
         return np.exp(log_softmax(scores + np.log(q), axis=-1))
 
 # %% ../../nbs/theory/02_divergences.ipynb #8f3a7ab3
@@ -550,7 +583,7 @@ def energy_based_bound(scores: ArrayLike, joint: ArrayLike) -> Any:
         log_z = _log_mean_exp(scores, label_law, -1)
         return _lower(_mean(scores, joint, (-2, -1)) - _mean(log_z, joint.sum(axis=-1), -1))
 
-# %% ../../nbs/theory/02_divergences.ipynb #417b3f35
+# %% ../../nbs/theory/02_divergences.ipynb #e256e1a4
 @dataclass(frozen=True)
 class InformationBounds:
     """Three lower bounds on a mutual information from one critic, and the information; nats, in increasing order.
@@ -598,13 +631,15 @@ def information_bounds(scores: ArrayLike, joint: ArrayLike) -> InformationBounds
     >>> round(bounds.nwj, 4), round(bounds.donsker_varadhan, 4), round(bounds.information, 4)
     (-0.1751, 0.1927, 0.1927)
     """
+    if np.ndim(joint) > 2:
+        raise ValueError(f"joint must be one law [n_x, n_y], got shape {np.shape(joint)}; loop over the batch")
     scores, joint = _table(scores, joint)
     product = np.outer(joint.sum(axis=1), joint.sum(axis=0))
     pair = (scores, scores, joint, product)
     return InformationBounds(nwj_bound(*pair), donsker_varadhan_bound(*pair), energy_based_bound(scores, joint),
                              mutual_information(joint))
 
-# %% ../../nbs/theory/02_divergences.ipynb #2d721cbd
+# %% ../../nbs/theory/02_divergences.ipynb #0ee91c36
 def cross_entropy(logits: ArrayLike, joint: ArrayLike) -> Any:
     r"""Expected cross-entropy of softmax logits under a finite joint law.
 
@@ -637,7 +672,7 @@ def cross_entropy(logits: ArrayLike, joint: ArrayLike) -> Any:
     True
     """
     logits, joint = _table(logits, joint)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         log_posterior = logits - logsumexp(logits, axis=-1, keepdims=True)
     return float_or_array(np.subtract(0.0, _lower(_mean(log_posterior, joint, (-2, -1)))))
 
@@ -678,7 +713,7 @@ def cross_entropy_bound(logits: ArrayLike, joint: ArrayLike) -> Any:
     logits, joint = _table(logits, joint)
     return float_or_array(entropy(joint.sum(axis=-2)) - cross_entropy(logits, joint))
 
-# %% ../../nbs/theory/02_divergences.ipynb #30510a47
+# %% ../../nbs/theory/02_divergences.ipynb #7ff9a841
 def bayes_decision(critic: ArrayLike, label_law: ArrayLike) -> NDArray[np.int64]:
     r"""The label to decide for, from a critic that knows the density ratio.
 
@@ -715,7 +750,7 @@ def bayes_decision(critic: ArrayLike, label_law: ArrayLike) -> NDArray[np.int64]
     if law.shape != scores.shape[-1:]:
         raise ValueError(f"label_law must hold one probability per label, got shape {law.shape} for {scores.shape[-1]} "
                          "labels; the last axis of critic runs over the labels")
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(law > 0.0, scores + np.log(law), -np.inf).argmax(axis=-1)
 
 # %% ../../nbs/theory/02_divergences.ipynb #acfe7b73

@@ -665,7 +665,7 @@ def _covering_slack(instance: NDArray[np.float64]) -> float:
     masses = np.diff(betainc(a, b, np.minimum(np.arange(cells + 1) * 2 * eps, 1.0)))
     return math.log(cells) - float(entr(masses).sum())
 
-# %% ../../nbs/theory/03b_vulnerability.ipynb #d5acc3b5
+# %% ../../nbs/theory/03b_vulnerability.ipynb #4dcdc7fc
 def _claim(where: str, printed: str, proved: str, remark: str, proof: str, family: str, draw: Any, printed_slack: Any, proved_slack: Any,
            tolerance: float = 1e-9, asserted: bool = True) -> Claim:
     """A claim of Zhu 2020; the place of its proof as notebook#heading."""
@@ -695,9 +695,7 @@ CLAIMS: tuple[Claim, ...] = (
            "both terms of the difference fall, either may fall more", _PROPERTIES, "6 points, 4 labels, two of them merged", _merger,
            lambda pair: _vulnerability(pair[0]) - _vulnerability(pair[1]),
            lambda pair: minimal_information(pair[0]["p"], pair[0]["reach"]) - minimal_information(pair[1]["p"], pair[1]["reach"]), asserted=False),
-    
     _claim("equations 4.1 to 4.3, the ball replaced by moved samples", r"$J_2$ is sought on $\mathcal A(\mathcal S,\epsilon)$ instead of the ball",
            r"$\inf_{\mathcal A}I=\inf_{\mathcal B_{W_\infty}}I$", "lossless, which the paper does not claim: theorem A; the value by theorem B", _MAPS,
            _FOUR + ": all attacks, and a random transport", _draw_four, _restriction_slack, _restriction_slack),
-    
 )
