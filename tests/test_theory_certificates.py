@@ -216,3 +216,26 @@ def test_a_wrong_constant_certifies_a_falsehood() -> None:
 def test_bad_input_is_refused(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_ceiling_of_a_huge_sample() -> None:
+    assert sample_ceiling(10**200) == pytest.approx(math.log(100) + 400 * math.log(10))
+    assert sample_ceiling(10**5, k=1e300) == pytest.approx(310 * math.log(10))
+    assert sample_ceiling(100, k=3.3) == math.log(33_000)
+
+
+def test_a_product_that_overflows_certifies_nothing() -> None:
+    assert certified_information_lower_bound([0.0, 1.0], 0.5, lipschitz=1e200, eps=1e200) == 0.0
+
+
+@pytest.mark.parametrize(("call", "kind", "message"), [
+    (lambda: in_batch_ceiling("a"), ValueError, "n must be a whole number of at least 1, got 'a'"),
+    (lambda: sample_ceiling(None), ValueError, "n must be a whole number"),
+    (lambda: sample_ceiling(10, k="a"), TypeError, "k must be a real number, got 'a'"),
+    (lambda: gaussian_encoder_information_bounds([0.0, 1.0], None), TypeError, "noise_std must be a real number, got None"),
+    (lambda: gaussian_encoder_information_bounds([0.0, 1.0], [1.0, 2.0]), ValueError, r"noise_std must be one number, got shape \(2,\)"),
+    (lambda: certified_information_lower_bound([0.0, 1.0], 1.0, lipschitz=1.0, eps=[0.1, 0.2]), ValueError, "eps must be one number.*belong into lipschitz"),
+])
+def test_odd_input_is_refused_with_a_cure(call: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        call()

@@ -120,7 +120,7 @@ VERDICTS = {
     "Guess First 2019, Lemma D.1, equation 12: noise independent of X": HOLDS,
     "Guess First 2019, Lemma D.1, equation 12: as a limit": HOLDS,
     "Guess First 2019, Lemma D.1, equation 12: before the limit": WRONG,
-    "Guess First 2019, Lemma D.1 with equation 9: vectors, I_x a trace": WRONG,
+    "Guess First 2019, Lemma D.1 with equation 9: vectors, $I_x$ a trace": WRONG,
     "Guess First 2019, Appendix D: low information leads to low Fisher information": WRONG,
     "Guess First 2019, Lemma D.2: scalar input": HOLDS,
     "Guess First 2019, Lemma D.2: vectors, any direction": WRONG,
@@ -269,6 +269,24 @@ def test_infinite_slacks_are_counted() -> None:
 
 
 @pytest.mark.parametrize(("call", "words"), [
+    (lambda: check_claim(made_up(), 2.5), ["instances must be a whole number", "got 2.5"]),  # type: ignore[arg-type]
+    (lambda: claim_slacks(made_up(), 5, None), ["seed must be a whole number", "got None"]),  # type: ignore[arg-type]
+    (lambda: check_claim("Lemma A.1", 5), ["claim must be a Claim", "got str", "collect_claims()"]),  # type: ignore[arg-type]
+    (lambda: claims_table([made_up()]), ["what check_claim returned"]),  # type: ignore[list-item]
+])
+def test_wrong_kinds_are_refused(call: Any, words: list[str]) -> None:
+    with pytest.raises(TypeError) as caught:
+        call()
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_remark_may_be_empty() -> None:
+    assert "<br>. *Family:" in claims_table([check_claim(made_up(remark=""), 5)])
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda: check_claim(made_up(), 5, -1), ["seed must be at least 0", "got -1"]),
     (lambda: check_claim(made_up(), 0), ["instances must be at least 1", "got 0"]),
     (lambda: claim_slacks(made_up(), -3), ["instances must be at least 1", "got -3"]),
     (lambda: check_claim(made_up(proved_slack=lambda x: math.nan), 5), ["a made-up example", "no meaning on 5 instances", "restrict the family"]),

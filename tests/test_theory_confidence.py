@@ -402,3 +402,31 @@ REACH = np.eye(3, dtype=bool)[[0, 1, 2, 0]]
 def test_bad_input_is_refused(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- odd input --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("call", "kind", "message"), [
+    (lambda: binomial_interval("5", 10), TypeError, "successes must be one real number, got '5'; pass counts"),
+    (lambda: binomial_interval([5], 10), TypeError, "successes must be one real number"),
+    (lambda: binomial_interval(5, 10, None), TypeError, "level must be one real number, got None; for example 0.95"),
+    (lambda: binomial_interval(5, 10, 1 - 1e-15), ValueError, "level must lie strictly between 0 and 1"),
+    (lambda: binomial_interval(5, 10, scale=-1.0), ValueError, "scale must be a positive number, got -1.0"),
+    (lambda: binomial_interval(5, 10, scale=math.nan), ValueError, "scale must be a positive number"),
+    (lambda: mean_interval("12"), TypeError, "values must be several numbers, got '12'"),
+    (lambda: mean_interval(None), TypeError, "values must be several numbers, got None"),
+    (lambda: mean_interval(["a", "b"]), TypeError, "values must be real numbers"),
+    (lambda: mean_interval(np.ones((2, 2))), ValueError, "values must be finite and at least one"),
+    (lambda: mean_interval([1e200, -1e200]), ValueError, "values must lie in .*measure in a larger unit"),
+    (lambda: vulnerability_interval_binary(10, 5, reach_zero="5", reach_one=5), TypeError, "reach_zero must be one real number"),
+    (lambda: entropy_interval([1e300, 1.0, 1.0]), ValueError, r"of sum up to 2\^53"),
+])
+def test_odd_input_is_refused_with_a_cure(call: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_counts_may_be_floats_or_any_integers() -> None:
+    plain = vulnerability_interval_binary(10, 5, reach_zero=7, reach_one=6)
+    assert plain == vulnerability_interval_binary(10.0, 5.0, reach_zero=7.0, reach_one=6.0)  # type: ignore[arg-type]
+    assert plain == vulnerability_interval_binary(np.uint8(10), np.uint8(5), reach_zero=np.uint8(7), reach_one=np.uint8(6))  # type: ignore[arg-type]

@@ -618,3 +618,53 @@ def test_errors_say_what_was_expected(call: Any, message: str) -> None:
 def test_wrong_types() -> None:
     with pytest.raises(TypeError, match="critic_p must be real numbers"):
         variational_bound("kl", ["a"], [0.0])
+
+
+# ---------------------------------------------------------------- axes and extreme numbers
+@given(st.integers(0, 1), st.integers(0, 2**32 - 1))
+def test_laws_along_an_axis_meet_the_laws_of_the_other_argument(axis: int, seed: int) -> None:
+    """One law against a square batch: the axis of each argument is its own, not that of the broadcast array."""
+    rng = np.random.default_rng(seed)
+    p, batch = rng.dirichlet(np.ones(3)), np.moveaxis(rng.dirichlet(np.ones(3), size=3), -1, axis)
+    for name in NAMES:
+        expected = [f_divergence(name, p, row) for row in np.moveaxis(batch, axis, -1)]
+        assert np.allclose(f_divergence(name, p, batch, axis=0 if axis == 0 else -1), expected, atol=1e-12)
+
+
+def test_chi2_of_tiny_masses_does_not_underflow() -> None:
+    assert f_divergence("chi2", [1e-300, 1.0], [1e-310, 1.0]) == pytest.approx(1e-290, rel=1e-9)
+
+
+@pytest.mark.parametrize("function", [nwj_bound, donsker_varadhan_bound, jensen_shannon_bound])
+def test_bad_axes_are_refused(function: Any) -> None:
+    for axis in (3, -3):
+        with pytest.raises(ValueError, match="axis must be one of the axes of"):
+            function(np.zeros((2, 2)), np.zeros((2, 2)), axis=axis)
+    for axis in ("x", (0, 1), True):
+        with pytest.raises(TypeError, match="axis must be one integer or None"):
+            function(np.zeros((2, 2)), np.zeros((2, 2)), axis=axis)
+    with pytest.raises(ValueError, match="agree in the axes that are not averaged"):
+        function(np.zeros((3, 2)), np.zeros((4, 5)), axis=0)
+
+
+def test_other_shapes_that_do_not_meet_are_refused() -> None:
+    with pytest.raises(ValueError, match="axis must be one of the axes of p"):
+        f_divergence("kl", [0.5, 0.5], [0.5, 0.5], axis=1)
+    with pytest.raises(ValueError, match="laws on the same outcomes"):
+        f_divergence("kl", np.full((2, 2), 0.5), np.full((3, 2), 0.5), axis=-1)
+    with pytest.raises(ValueError, match="one score for each mass"):
+        gibbs_law(np.zeros((4, 2)), [0.2, 0.3, 0.5])
+    with pytest.raises(ValueError, match="loop over the batch"):
+        information_bounds(np.zeros((2, 2, 2)), np.full((2, 2, 2), 0.25))
+    with pytest.raises(ValueError, match="logit_q"):
+        jensen_shannon_bound([0.0], [])
+
+
+def test_huge_scores_neither_warn_nor_fool() -> None:
+    joint, huge = np.array([[0.4, 0.1], [0.1, 0.4]]), np.array([[1e308, -1e308], [0.0, 0.0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert gibbs_law(huge[0], [0.5, 0.5]).tolist() == [1.0, 0.0]
+        assert energy_based_bound(huge, joint) < 0 and donsker_varadhan_bound(huge, huge, joint, joint) < 0
+        assert cross_entropy(huge, joint) > 1e300
+        assert bayes_decision([math.inf, 0.0], [0.0, 1.0]) == 1

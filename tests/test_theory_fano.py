@@ -298,3 +298,11 @@ def test_uniform_labels_without_information_leave_chance(classes: int) -> None:
         assert nonuniform_risk_lower_bound(0.0, np.full(classes, 1 / classes)) == pytest.approx(1 - 1 / classes, abs=1e-12)
         assert nonuniform_risk_lower_bound([0.0, 1e-9, 0.1], np.full(classes, 1 / classes)) == pytest.approx(
             adversarial_risk_lower_bound([0.0, 1e-9, 0.1], classes), abs=1e-7)
+
+
+@pytest.mark.parametrize("function", [fano_function, fano_function_inverse, adversarial_risk_lower_bound,
+                                      adversarial_accuracy_upper_bound, worst_case_information_lower_bound])
+def test_more_classes_than_doubles_can_count_are_refused(function: Any) -> None:
+    assert math.isfinite(function(0.1, 2**53))
+    with pytest.raises(ValueError, match=r"num_classes must be at most 2\*\*53"):
+        function(0.1, 10**400)

@@ -279,3 +279,10 @@ def test_claims(claim: Any) -> None:
     wrong = any(words in claim.statement for words in FAILS)
     assert check.verdict == ("wrong as printed" if wrong else "holds as printed")
     assert not wrong or check.printed_failures > 20
+
+
+@pytest.mark.parametrize("shape", [4, None, "22", ("a", 4), (math.nan, 2), (math.inf, 2), (2.5, 2), (), ((2, 2),)])
+@pytest.mark.parametrize("function", [worst_case_feature_information, additive_worst_case])
+def test_shapes_that_are_no_counts_are_refused(function: Any, shape: Any) -> None:
+    with pytest.raises(ValueError, match="shape must be the numbers of values"):
+        function([0.5, 0.5], TWO_BITS, shape)

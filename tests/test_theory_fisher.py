@@ -452,7 +452,7 @@ def test_bad_input(call: Any, message: str) -> None:
 
 
 # ---------------------------------------------------------------- claims
-WRONG = ("before the limit", "I_x a trace", "low information leads", "any direction")
+WRONG = ("before the limit", "a trace", "low information leads", "any direction")
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.statement)
@@ -462,3 +462,49 @@ def test_claims(claim: Any) -> None:
     wrong = any(words in claim.statement for words in WRONG)
     assert check.verdict == ("wrong as printed" if wrong else "holds as printed")
     assert not wrong or check.printed_failures > 20
+
+
+# --- odd but legal input ----------------------------------------------------------------------------------------------
+
+def test_softmax_divergence_of_huge_shifts() -> None:
+    certain = math.log1p(math.e)  # -log softmax([0, 1])[0]
+    for shift in (1e3, 1e16, 1e299):
+        assert softmax_divergence([0.0, 1.0], [shift, 0.0]) == pytest.approx(certain)
+    assert softmax_divergence([1e299, 0.0], [-1e299, 0.0]) == pytest.approx(5e298)
+
+
+@pytest.mark.parametrize("place", [0.0, 1e6, -1e17, 5e307])
+def test_mixture_entropy_does_not_see_a_translation(place: float) -> None:
+    assert mixture_entropy([place], 1.0) == pytest.approx(gaussian_entropy(1.0), abs=1e-9)
+    if abs(place) <= 1e6:
+        assert mixture_entropy([place, place + 3.0], 1.0) == pytest.approx(mixture_entropy([0.0, 3.0], 1.0), abs=1e-8)
+
+
+def test_the_upper_bound_of_a_badly_scaled_input() -> None:
+    scales = np.diag([1e-20, 1.0])
+    value = information_upper_bound(np.zeros((2, 2)), float(gaussian_entropy(np.linalg.inv(scales))), scales)
+    assert value == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: fisher_information([1.0, 2.0], [1.0, 2.0, 3.0]), "the leading axes must broadcast.*one variance for each slope"),
+    (lambda: fisher_information(np.ones((3, 2, 4)), np.stack([np.eye(2)] * 2)), r"jacobian \(3,\), noise_covariance \(2,\)"),
+    (lambda: fisher_information(1e200, 1.0), "got an overflow; measure the input in a larger unit"),
+    (lambda: gaussian_channel_information([1.0, 2.0], [1.0, 2.0, 3.0]), "the leading axes must broadcast"),
+    (lambda: gaussian_channel_information(1e300, 1e300), "got an overflow"),
+    (lambda: information_lower_bound([], 1.0), "at least one Fisher information"),
+    (lambda: information_lower_bound(1.0, [1.0, 2.0]), "estimate_entropy must be one number"),
+    (lambda: information_upper_bound(1.0, [1.0, 2.0], 1.0), "input_entropy must be one number"),
+    (lambda: local_divergence(np.eye(2), [[1.0, 0.0]] * 2, [0.1] * 3), "one direction and one eps for each fisher"),
+    (lambda: local_divergence_bound([1.0, 2.0], [0.1] * 3), "one eps for each fisher"),
+    (lambda: local_divergence_bound(1.0, 1e200), "got an overflow"),
+    (lambda: softmax_fisher_information([], np.zeros((0, 1))), "at least one label"),
+    (lambda: softmax_divergence([0.0, 1.0], [1e308, 0.0]), "modulus at most 1e300"),
+    (lambda: softmax_divergence(np.zeros((2, 2)), np.zeros((3, 2))), "one shift for each row of logits"),
+    (lambda: mixture_entropy([], 1.0), "n at least 1"),
+    (lambda: mixture_entropy([0.0, 1.0], [1.0, 2.0, 3.0]), "give each component its own"),
+    (lambda: mixture_entropy([0.0], math.inf), "variances must be finite"),
+    (lambda: mixture_entropy([0.0, 1e300], 1.0), r"grid needs 5e\+300 points")])
+def test_odd_input_is_refused_with_a_cure(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

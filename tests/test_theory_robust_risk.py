@@ -516,3 +516,29 @@ def test_a_solver_that_fails_says_so(name: str, call: Any, monkeypatch: pytest.M
     monkeypatch.setattr(robust_risk, name, lambda *args, **kwargs: Failed())
     with pytest.raises(RuntimeError, match="was not solved: numerical difficulties"):
         call(JOINT, REACH)
+
+
+# ---------------------------------------------------------------- arguments of the solver, and answers for a head
+@pytest.mark.parametrize("settings", [{"tolerance": None}, {"tolerance": "a"}, {"max_iterations": 2.5},
+                                      {"max_iterations": math.inf}, {"max_iterations": None}, {"max_iterations": True}])
+def test_effort_of_the_wrong_type_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="must be .*suits most problems"):
+        minimal_label_information(np.eye(3) / 3, TRIANGLE, **settings)
+
+
+def test_answers_in_place_of_a_head_are_refused_with_the_cure() -> None:
+    with pytest.raises(ValueError, match=r"pass np\.eye\(M\)\[answers\]"):
+        adversarial_head_risk(np.eye(3) / 3, TRIANGLE, [0, 1, 2])
+
+
+@pytest.mark.parametrize("top", [0.5, 0.6, 0.9])
+def test_heads_of_the_triangle_with_a_heavy_label(top: float) -> None:
+    """The two heads of section 4 that attain min AdvCE and LP; the first does not attain LP."""
+    joint, rest = np.diag([top, 0.6 * (1 - top), 0.4 * (1 - top)]), 1 - top
+    soft = np.array([[top, rest, 0.0], [0.0, 0.5, 0.5], [top, 0.0, rest]])
+    binary = entropy([top, rest])
+    assert adversarial_cross_entropy(joint, TRIANGLE, soft) == pytest.approx(binary, abs=1e-12)
+    assert minimal_label_information(joint, TRIANGLE).cross_entropy == pytest.approx(binary, abs=1e-9)
+    constant = adversarial_head_risk(joint, TRIANGLE, np.eye(3)[[0, 0, 0]])
+    assert constant == pytest.approx(rest) == randomised_adversarial_risk(joint, TRIANGLE).value
+    assert adversarial_head_risk(joint, TRIANGLE, soft) == pytest.approx(2 * top * rest)

@@ -551,3 +551,44 @@ def test_text_is_refused() -> None:
     """Numbers only."""
     with pytest.raises(TypeError, match="a must be real numbers"):
         LinearGaussianChain("1", 1, 1)  # type: ignore[arg-type]
+
+
+# --- odd but legal input ----------------------------------------------------------------------------------------------
+
+def test_gaussian_hsic_equals_its_determinants() -> None:
+    for rho, s, t, u, v in ((0.3, 0.7, 1.4, 2.0, 0.5), (-0.95, 2.0, 0.1, 1.0, 9.0)):
+        sigma = np.array([[u, rho * math.sqrt(u * v)], [rho * math.sqrt(u * v), v]])
+        g, alone = np.diag([s**-2, t**-2]), np.diag([u, v])
+        r = np.linalg.inv(np.linalg.inv(g) + alone)
+        one, two, three, four = (np.linalg.det(np.eye(2) + m) ** -0.5 for m in (2 * sigma @ g, 2 * alone @ g, alone @ g, sigma @ r))
+        assert gaussian_hsic(sigma, s, t) == pytest.approx(one + two - 2 * three * four, rel=1e-9)
+
+
+@pytest.mark.parametrize(("covariance", "width", "value"), [
+    ([[1.0, 1.0], [1.0, 1.0]], 1e-9, 0.5e-9), ([[1.0, 1.0], [1.0, 1.0]], 1e-300, 0.0), ([[1e300, 0.0], [0.0, 1e300]], 1.0, 0.0),
+    ([[1e-300, 0.0], [0.0, 1e-300]], 1e300, 0.0), ([[1.0, 0.8], [0.8, 1.0]], 1e6, 0.64e-24), ([[0.0, 0.0], [0.0, 1.0]], 1.0, 0.0)])
+def test_gaussian_hsic_at_extreme_bandwidths(covariance: list[list[float]], width: float, value: float) -> None:
+    assert gaussian_hsic(covariance, width, width) == pytest.approx(value, rel=1e-6, abs=1e-200)
+
+
+def test_nearly_equal_deviations_keep_their_digits() -> None:
+    assert gaussian_kl(0.0, 1.0 + 1e-6, 0.0, 1.0) == pytest.approx(1e-12, rel=1e-4)
+    assert gaussian_kl(0.0, 1e-308, 0.0, 1e308) == pytest.approx(616 * math.log(10) - 0.5)
+
+
+def test_the_loss_with_infinite_terms() -> None:
+    silent = LinearGaussianChain(1.0, 1.0, 1.0, var_n_z=0.0, var_n_xp=0.0, var_n_zp=0.0).bounds
+    assert silent.loss(0.0, 0.0) == 0.0 and silent.loss(1.0, 0.0) == -math.inf and silent.loss_upper_bound(0.0, 0.0) == 0.0
+    apart = LinearGaussianChain(1.0, 1.0, 2.0, var_n_z=0.0, var_n_xp=0.0, var_n_zp=0.0).bounds
+    with pytest.raises(ValueError, match="finite terms, got infinity minus infinity; give every encoder"):
+        apart.loss_upper_bound(1.0, 1.0)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: LinearGaussianChain(1, 1, 1).bounds.loss([1.0, 2.0], 1.0), r"each weight must be one number, got shapes \(2,\)"),  # type: ignore[arg-type]
+    (lambda: mmd_squared_of_laws(np.full((3, 2), 0.5), np.full((2, 2), 0.5), np.eye(2)), r"shapes that broadcast, got \(3, 2\) and \(2, 2\)"),
+    (lambda: gaussian_hsic(np.eye(2), [1.0, 2.0], 1.0), "bandwidths must be positive numbers"),  # type: ignore[arg-type]
+    (lambda: gaussian_hsic([[1.0, 2.0], [2.0, 1.0]], 1.0, 1.0), "least eigenvalue -1; a covariance matrix is one")])
+def test_odd_input_is_refused_with_a_cure(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

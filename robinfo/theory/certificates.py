@@ -19,12 +19,23 @@ _BLOCK_ENTRIES = 1 << 21  # distances held at a time, 16 MiB
 # %% auto #0
 __all__ = ['in_batch_ceiling', 'sample_ceiling', 'gaussian_encoder_information_bounds', 'certified_information_lower_bound']
 
-# %% ../../nbs/theory/11_certificates.ipynb #2b738def
+# %% ../../nbs/theory/11_certificates.ipynb #541f2668
 def _sample_size(n: int) -> int:
     """A number of observations as int, at least 1."""
-    if not float(n).is_integer() or n < 1:
-        raise ValueError(f"n must be a whole number of at least 1, got {n}; pass the number of observations")
+    whole = isinstance(n, (int, np.integer)) or isinstance(n, (float, np.floating)) and float(n).is_integer()
+    if not whole or n < 1:
+        raise ValueError(f"n must be a whole number of at least 1, got {n!r}; pass the number of observations")
     return int(n)
+
+
+def _one_number(value: float, name: str, cure: str) -> float:
+    """One real number, NaN included."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be a real number, got {value!r}; {cure}")
+    if array.ndim:
+        raise ValueError(f"{name} must be one number, got shape {array.shape}; {cure}")
+    return float(array)
 
 # %% ../../nbs/theory/11_certificates.ipynb #22829419
 def in_batch_ceiling(n: int) -> float:
@@ -56,7 +67,7 @@ def in_batch_ceiling(n: int) -> float:
     """
     return math.log(_sample_size(n))
 
-# %% ../../nbs/theory/11_certificates.ipynb #ba558443
+# %% ../../nbs/theory/11_certificates.ipynb #3b4df7ae
 def sample_ceiling(n: int, *, k: float = 100.0) -> float:
     r"""The value above which no distribution-free lower confidence bound of an entropy or information can often lie.
 
@@ -89,18 +100,19 @@ def sample_ceiling(n: int, *, k: float = 100.0) -> float:
     >>> round(sample_ceiling(50_000), 4)
     26.2447
     """
-    size = _sample_size(n)
-    if not 0.5 < k < math.inf:
+    size, factor = _sample_size(n), _one_number(k, "k", "100 allows for half a per cent of exceptions")
+    if not 0.5 < factor < math.inf:
         raise ValueError(f"k must be finite and above 1/2, got {k}; 100 allows for half a per cent of exceptions")
-    return math.log(math.ceil(k * size * size))
+    logarithm = math.log(factor) + 2 * math.log(size)
+    return math.log(math.ceil(factor * size * size)) if logarithm < 30 else logarithm
 
-# %% ../../nbs/theory/11_certificates.ipynb #7e7feb8d
+# %% ../../nbs/theory/11_certificates.ipynb #7a26b58e
 def _check_codes(codes: ArrayLike, noise_std: float) -> NDArray[np.float64]:
     """Codes as a finite array [n, d], once the noise is known to be positive."""
     array = check_interval(codes, -math.inf, math.inf, name="codes")
     if array.ndim not in (1, 2) or array.size == 0 or not np.isfinite(array).all():
         raise ValueError(f"codes must be finite, shape [n] or [n, d], got shape {array.shape}; one row per input: codes.reshape(n, -1)")
-    if not 0 < noise_std < math.inf:
+    if not 0 < _one_number(noise_std, "noise_std", "one standard deviation for all directions") < math.inf:
         raise ValueError(f"noise_std must be positive and finite, got {noise_std}; without noise the information of n distinct codes is log n")
     return array.reshape(len(array), -1)
 
@@ -161,7 +173,7 @@ def gaussian_encoder_information_bounds(codes: ArrayLike, noise_std: float) -> t
         upper.append((deficit * (1 + kernel) * (1 + kernel**2)).mean(axis=1, keepdims=True))  # 1 - k^4
     return _information_of_rows(lower), _information_of_rows(upper)
 
-# %% ../../nbs/theory/11_certificates.ipynb #0f6b90fe
+# %% ../../nbs/theory/11_certificates.ipynb #895d77de
 def certified_information_lower_bound(codes: ArrayLike, noise_std: float, *, lipschitz: ArrayLike, eps: float) -> float:
     r"""Information about n equally likely inputs that a noisy Lipschitz encoder keeps under every attack.
 
@@ -203,7 +215,8 @@ def certified_information_lower_bound(codes: ArrayLike, noise_std: float, *, lip
     constants = check_interval(lipschitz, 0.0, math.inf, name="lipschitz", cure="a Lipschitz constant is >= 0; 0 means that f is constant")
     if constants.ndim > 1 or constants.size not in (1, len(array)) or not np.isfinite(constants).all():
         raise ValueError(f"lipschitz must be finite, one number or shape [{len(array)}], got shape {constants.shape}; bound it on the balls only")
-    if not 0 <= eps < math.inf:
+    if not 0 <= _one_number(eps, "eps", "one radius for all inputs; radii belong into lipschitz, with eps=1") < math.inf:
         raise ValueError(f"eps must be a finite radius >= 0, got {eps}; use 0 for no perturbation")
-    moved = np.broadcast_to(constants * eps, len(array))
+    with np.errstate(over="ignore"):
+        moved = np.minimum(np.broadcast_to(constants * eps, len(array)), 1e300)
     return _information_of_rows(_kernel_deficits(array, noise_std, moved))

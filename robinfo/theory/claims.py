@@ -122,7 +122,7 @@ class ClaimCheck:
 
         return binomial_interval(self.printed_failures, self.instances, method="exact")
 
-# %% ../../nbs/theory/00_claims.ipynb #de31a441
+# %% ../../nbs/theory/00_claims.ipynb #e9380f3a
 def claim_slacks(claim: Claim, instances: int = 2000, seed: int = 0) -> NDArray[np.float64]:
     """The slacks of both forms of a claim on random instances.
 
@@ -142,8 +142,10 @@ def claim_slacks(claim: Claim, instances: int = 2000, seed: int = 0) -> NDArray[
 
     Raises
     ------
+    TypeError
+        Not a claim, or a number of instances or a seed that is not whole.
     ValueError
-        Fewer than one instance.
+        Fewer than one instance, or a negative seed.
 
     Examples
     --------
@@ -153,8 +155,13 @@ def claim_slacks(claim: Claim, instances: int = 2000, seed: int = 0) -> NDArray[
     array([[-0.363,  0.637],
            [-0.73 ,  0.27 ]])
     """
-    if instances < 1:
-        raise ValueError(f"instances must be at least 1, got {instances}; 2,000 take seconds")
+    if not isinstance(claim, Claim):
+        raise TypeError(f"claim must be a Claim, got {type(claim).__name__}; collect_claims() lists them all")
+    for name, number, least in (("instances", instances, 1), ("seed", seed, 0)):
+        if not isinstance(number, (int, np.integer)):
+            raise TypeError(f"{name} must be a whole number, got {number!r}; pass an int")
+        if number < least:
+            raise ValueError(f"{name} must be at least {least}, got {number}; 2,000 instances take seconds")
     rng = np.random.default_rng(seed)
     drawn = (claim.draw(rng) for _ in range(instances))
     return np.array([(float(claim.printed_slack(one)), float(claim.proved_slack(one))) for one in drawn])
@@ -203,7 +210,7 @@ def check_claim(claim: Claim, instances: int = 2000, seed: int = 0) -> ClaimChec
     least = [float(column.min()) if column.size else math.nan for column in (slacks[~undefined[:, 0], 0], slacks[:, 1])]
     return ClaimCheck(claim, instances, seed, int(failures[0]), int(undefined[:, 0].sum()), int(failures[1]), *least)
 
-# %% ../../nbs/theory/00_claims.ipynb #43a48ac7
+# %% ../../nbs/theory/00_claims.ipynb #8835fc58
 def collect_claims() -> tuple[Claim, ...]:
     """Every claim of every theory module, in the order of the notebooks.
 
@@ -238,12 +245,19 @@ def claims_table(checks: Iterable[ClaimCheck]) -> str:
         One row for each: the statement with the link to its proof; as printed, as proved and why, one below the other, as formulas do not
         wrap; how often the printed form failed, with the 95 % interval for the probability of it.
 
+    Raises
+    ------
+    TypeError
+        Something that is not a trial.
+
     Examples
     --------
     >>> print(claims_table([]).splitlines()[0])
     | statement and proof | as printed, as proved, and why | as printed it fails on |
     """
     checks = list(checks)
+    if not all(isinstance(check, ClaimCheck) for check in checks):
+        raise TypeError("checks must hold what check_claim returned, got something else; pass [check_claim(claim) for claim in claims]")
     repeat = len({check.claim.paper for check in checks}) > 1
     head = ["statement and proof", "as printed, as proved, and why", "as printed it fails on"]
     return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *(_row(check, repeat) for check in checks)])
@@ -255,7 +269,7 @@ def _row(check: ClaimCheck, repeat_paper: bool) -> str:
     where = claim.statement if repeat_paper else claim.statement.removeprefix(f"{claim.paper}, ")
     refuted = f" **(refuted on {check.proved_failures:,})**" if check.proved_failures else ""
     remark = claim.remark if claim.asserted else f"not claimed by the paper: {claim.remark}"
-    why = f"{remark[0].upper()}{remark[1:].rstrip('.')}. *Family: {claim.family.rstrip('.')}.*"
+    why = f"{remark[:1].upper()}{remark[1:].rstrip('.')}. *Family: {claim.family.rstrip('.')}.*"
     forms = f"**Printed:** {claim.printed}<br>**Proved:** {claim.proved}{refuted}<br>{why}"
     cells = [f"[{where}]({claim.proof})", forms, _failures(check)]
     return "| " + " | ".join(map(_cell, cells)) + " |"

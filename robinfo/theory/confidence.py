@@ -26,19 +26,31 @@ _NEAR_BRANCH_POINT = 1e-6  # below it Lambert's function has lost half its digit
 __all__ = ['binomial_interval', 'mean_interval', 'Interval', 'VulnerabilityInterval', 'vulnerability_interval_binary',
            'largest_varentropy', 'entropy_interval', 'vulnerability_interval']
 
-# %% ../../nbs/theory/10_confidence.ipynb #62fccf9c
+# %% ../../nbs/theory/10_confidence.ipynb #25b22fd6
+def _one_number(name: str, value: float, cure: str) -> float:
+    """One real number, NaN included."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf" or array.ndim:
+        raise TypeError(f"{name} must be one real number, got {value!r}; {cure}")
+    return float(array)
+
+
 def _level(level: float) -> float:
-    """The coverage, refused outside (0, 1)."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie strictly between 0 and 1, got {level}; for example 0.95")
-    return float(level)
+    """The coverage, refused outside (0, 1) and where 1 - level has no digits left."""
+    number = _one_number("level", level, "for example 0.95")
+    if not 0 < number <= 1 - 1e-12:
+        raise ValueError(f"level must lie strictly between 0 and 1, got {level}; for example 0.95 (1 - level of at least 1e-12)")
+    return number
 
 
 def _whole(name: str, value: float) -> int:
     """A count as int; a fraction is refused."""
-    if not float(value).is_integer():
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    number = _one_number(name, value, "pass counts, not fractions")
+    if not number.is_integer():
         raise ValueError(f"{name} must be a whole number, got {value}; pass counts, not fractions")
-    return int(value)
+    return int(number)
 
 
 def binomial_interval(successes: int, n: int, level: float = 0.95, *,
@@ -56,7 +68,7 @@ def binomial_interval(successes: int, n: int, level: float = 0.95, *,
     method : {"wilson", "exact"}
         Wilson's score interval, or Clopper and Pearson's, which covers with probability at least `level`.
     scale : float
-        Factor on both ends; 100 gives per cent.
+        Factor on both ends, positive; 100 gives per cent.
 
     Returns
     -------
@@ -83,10 +95,13 @@ def binomial_interval(successes: int, n: int, level: float = 0.95, *,
         raise ValueError(f"method must be 'wilson' or 'exact', got {method!r}; choose one of them")
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"successes must lie in 0..n with n >= 1, got {successes} of {n}; pass counts, not fractions")
+    factor = _one_number("scale", scale, "1 gives shares, 100 per cent")
+    if not 0 < factor < math.inf:
+        raise ValueError(f"scale must be a positive number, got {scale}; 1 gives shares, 100 per cent")
     found = stats.binomtest(successes, n).proportion_ci(_level(level), method=method)
-    return scale * float(found.low), scale * float(found.high)
+    return factor * float(found.low), factor * float(found.high)
 
-# %% ../../nbs/theory/10_confidence.ipynb #0422f4b9
+# %% ../../nbs/theory/10_confidence.ipynb #c9623445
 def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float] | None:
     """Student confidence interval of a mean, over seeds or batches.
 
@@ -119,9 +134,13 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, 
     >>> mean_interval([1.0]) is None
     True
     """
-    numbers, level = [float(v) for v in values], _level(level)
-    if not numbers or not all(math.isfinite(v) for v in numbers):
-        raise ValueError(f"values must be finite and at least one, got {numbers}; leave failed measurements out")
+    level = _level(level)
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"values must be several numbers, got {values!r}; pass a list, one number for each seed")
+    array = np.asarray(list(values))
+    if array.ndim != 1 or array.size == 0 or array.dtype.kind in "biuf" and not np.isfinite(array).all():
+        raise ValueError(f"values must be finite and at least one, got {array.tolist()}; leave failed measurements out")
+    numbers = check_interval(array, -1e150, 1e150, name="values", cure="measure in a larger unit").tolist()
     if len(numbers) < 2:
         return None
     mean = math.fsum(numbers) / len(numbers)
@@ -220,7 +239,7 @@ def _from_three_counts(n: int, ones: int, inner: Iterable[int], outer: Iterable[
     hidden = Interval(min(estimates[1:]), min(images[1][0], images[2][0]), min(images[1][1], images[2][1]))
     return _assembled(Interval(estimates[0], *images[0]), hidden, n, level, "three Clopper-Pearson intervals")
 
-# %% ../../nbs/theory/10_confidence.ipynb #3b17d015
+# %% ../../nbs/theory/10_confidence.ipynb #4e6a9424
 def vulnerability_interval_binary(n: int, ones: int, *, reach_zero: int, reach_one: int, level: float = 0.95) -> VulnerabilityInterval:
     """Confidence intervals of the vulnerability of a map with two outputs, from three counts.
 
@@ -263,7 +282,8 @@ def vulnerability_interval_binary(n: int, ones: int, *, reach_zero: int, reach_o
     for name, count, least in (("reach_zero", reach_zero, n - ones), ("reach_one", reach_one, ones)):
         if not least <= _whole(name, count) <= n:
             raise ValueError(f"{name} must lie in {least}..{n}, got {count}; every input reaches the output it has")
-    return _from_three_counts(n, ones, (reach_zero, reach_one), (reach_zero, reach_one), level)
+    counts = _whole("reach_zero", reach_zero), _whole("reach_one", reach_one)
+    return _from_three_counts(n, ones, counts, counts, level)
 
 # %% ../../nbs/theory/10_confidence.ipynb #d638254e
 def largest_varentropy(num_outcomes: int) -> float:
@@ -319,7 +339,7 @@ def _entropy_margins(n: int, outcomes: int, miss: float, log_laws: float = 0.0) 
     below = _surprisal_deviation(math.log(1 / miss) / n, variance, upwards=True)
     return below, _surprisal_deviation(cost, variance, upwards=False) + cost + log_types / n
 
-# %% ../../nbs/theory/10_confidence.ipynb #ad2863b1
+# %% ../../nbs/theory/10_confidence.ipynb #04bf436f
 def entropy_interval(counts: ArrayLike, level: float = 0.95) -> Interval:
     r"""Confidence interval of the entropy of a law, from how often each outcome occurred.
 
@@ -353,8 +373,8 @@ def entropy_interval(counts: ArrayLike, level: float = 0.95) -> Interval:
     1.3863 [1.3586, 1.3863]
     """
     array = check_interval(counts, 0.0, math.inf, name="counts", cure="count how often each outcome occurred")
-    if array.ndim != 1 or array.size < 2 or not 0 < array.sum() < math.inf or (array % 1).any():
-        raise ValueError(f"counts must be whole numbers, shape [K] with K >= 2, at least one positive, got {array}; "
+    if array.ndim != 1 or array.size < 2 or not 0 < array.sum() <= 2**53 or (array % 1).any():
+        raise ValueError(f"counts must be whole numbers, shape [K] with K >= 2, at least one positive and of sum up to 2^53, got {array.tolist()}; "
                          "np.bincount(outputs, minlength=K)")
     n, miss, estimate = int(array.sum()), (1 - _level(level)) / 2, entropy(array / array.sum())
     if array.size == 2:

@@ -72,7 +72,7 @@ class Generator:
         r"""The slope $f'(\infty)$, possibly infinite: the cost of outcomes that only P has; dom f* ends there."""
         return float(self.term(1.0, 0.0))
 
-# %% ../../nbs/theory/02_divergences.ipynb #130e273f
+# %% ../../nbs/theory/02_divergences.ipynb #73d5278d
 def _js_term(p: Any, q: Any) -> Any:
     """Both divergences from the middle of p and q."""
     return rel_entr(p, 0.5 * (p + q)) + rel_entr(q, 0.5 * (p + q))
@@ -97,7 +97,7 @@ _GENERATORS = (
     Generator("js", r"u\log u-(1+u)\log\frac{1+u}2", r"-\log(2-e^t)", r"t<\log2", r"\log\frac{2r}{1+r}", _js_term,
               lambda t: _capped(t < _LOG2, -_LOG2 - np.log(-np.expm1(t - _LOG2))),
               lambda u: _LOG2 - np.logaddexp(0.0, -np.log(u))),
-    Generator("chi2", r"(u-1)^2", r"\frac{t^2}4+t\ (t\ge-2),\ -1\ (t<-2)", r"\mathbb R", r"2(r-1)", _chi2_term,
+    Generator("chi2", r"(u-1)^2", r"\max(1+\frac t2,0)^2-1", r"\mathbb R", r"2(r-1)", _chi2_term,
               lambda t: np.square(np.maximum(0.5 * t + 1.0, 0.0)) - 1.0, lambda u: 2.0 * (u - 1.0)),
     Generator("hellinger2", r"(\sqrt u-1)^2", r"\frac t{1-t}", "t<1", r"1-1/\sqrt r",
               lambda p, q: np.square(np.sqrt(p) - np.sqrt(q)), lambda t: _capped(t < 1.0, 1.0 / (1.0 - t) - 1.0),

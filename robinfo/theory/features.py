@@ -184,7 +184,7 @@ def tensorisation_gap(joint: ArrayLike) -> float:
     joint = _check_feature_joint(joint)
     return float(feature_informations(joint).sum() - mutual_information(joint.reshape(len(joint), -1)))
 
-# %% ../../nbs/theory/06_features.ipynb #81ec0464
+# %% ../../nbs/theory/06_features.ipynb #29a8a2a8
 @dataclass(frozen=True)
 class WorstCaseFeatures:
     r"""Worst-case information of a representation and of each of its features.
@@ -266,10 +266,11 @@ def feature_reach(reach: ArrayLike, shape: Sequence[int]) -> tuple[NDArray[np.bo
 
 def _check_product_reach(reach: ArrayLike, shape: Sequence[int]) -> tuple[NDArray[np.bool_], tuple[int, ...]]:
     """Reach sets over the product of the feature alphabets, with the sizes of these."""
-    sizes = tuple(int(k) for k in shape)
-    if not sizes or min(sizes) < 1 or sizes != tuple(shape):
+    counts = np.asarray(list(shape) if np.iterable(shape) else shape)
+    sizes = tuple(int(k) for k in counts.ravel()) if counts.dtype.kind in "iu" else ()
+    if counts.ndim != 1 or not sizes or min(sizes) < 1:
         raise ValueError(
-            f"shape must be the numbers of values of the features, whole and at least 1, got {tuple(shape)}; "
+            f"shape must be the numbers of values of the features, whole and at least 1, got {shape!r}; "
             "for two bits (2, 2)"
         )
     sets = np.asarray(reach)

@@ -21,22 +21,57 @@ _LOG2_TAIL = 2.3190468138462996e-17  # ... and what it lacks: log 2 = _LOG2 + _L
 _NEWTON_STEPS = 8  # four reach 1e-14, five the last digit
 
 # %% auto #0
-__all__ = ['CLAIMS', 'check_interval', 'float_or_array', 'check_probabilities', 'kl_divergence', 'entropy', 'mutual_information',
-           'conditional_mutual_information', 'binary_entropy', 'binary_entropy_derivative', 'binary_entropy_deficit',
-           'binary_entropy_inverse']
+__all__ = ['CLAIMS', 'check_numbers', 'check_interval', 'float_or_array', 'check_probabilities', 'kl_divergence', 'entropy',
+           'mutual_information', 'conditional_mutual_information', 'binary_entropy', 'binary_entropy_derivative',
+           'binary_entropy_deficit', 'binary_entropy_inverse']
 
-# %% ../../nbs/theory/01_information.ipynb #af9a2688
-def _as_float_array(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    """A float64 array of real, non-NaN numbers, or an error that names the argument."""
-    array = np.asarray(values)
+# %% ../../nbs/theory/01_information.ipynb #5711959c
+def check_numbers(values: ArrayLike, *, name: str) -> NDArray[np.float64]:
+    """The values as a new float64 array, once they are known to be real numbers; NaN and infinity pass.
+
+    Parameters
+    ----------
+    values : number or array of any shape.
+    name : what the error message calls the argument.
+
+    Returns
+    -------
+    float64 array of the shape of `values`.
+
+    Raises
+    ------
+    TypeError : the values are not real numbers.
+    ValueError : rows of different lengths.
+
+    References
+    ----------
+    Theory notebook 1.
+
+    Examples
+    --------
+    >>> check_numbers("0.5", name="p")
+    Traceback (most recent call last):
+        ...
+    TypeError: p must be real numbers, got dtype <U3; convert them to float first
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} must be an array, got rows of different lengths; pad them or pass them one by one") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}; convert them to float first")
+    return array.astype(np.float64)
+
+
+def _as_float_array(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """A float64 array of real, non-NaN numbers, or an error that names the argument."""
+    array = check_numbers(values, name=name)
     if np.isnan(array).any():
         raise ValueError(f"{name} must not contain NaN, got {int(np.isnan(array).sum())} NaN of {array.size} values; "
                          "find the step that produced them (often 0/0 or log 0)")
-    return array.astype(np.float64)
+    return array
 
-# %% ../../nbs/theory/01_information.ipynb #573edfc2
+# %% ../../nbs/theory/01_information.ipynb #da2cf450
 def check_interval(
     values: ArrayLike, low: float, high: float, *, name: str, cure: str = "check where it comes from"
 ) -> NDArray[np.float64]:
@@ -76,7 +111,7 @@ def check_interval(
     array = _as_float_array(values, name)
     outside = array[(array < low - _NEGATIVE_TOLERANCE) | (array > high + _NEGATIVE_TOLERANCE)]
     if outside.size:
-        raise ValueError(f"{name} must lie in [{low:.6g}, {high:.6g}], got {outside.flat[0]:.6g}; {cure}")
+        raise ValueError(f"{name} must lie in [{low:.6g}, {high:.6g}], got {outside.flat[0]:.12g}; {cure}")
     return np.clip(array, low, high)
 
 # %% ../../nbs/theory/01_information.ipynb #ac6ac76f
@@ -237,7 +272,7 @@ def _normalised(weights: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     totals = weights.sum(axis=axis, keepdims=True)
     return np.divide(weights, totals, out=np.zeros_like(weights), where=totals > 0)
 
-# %% ../../nbs/theory/01_information.ipynb #f9d0b9f7
+# %% ../../nbs/theory/01_information.ipynb #86bd4864
 def mutual_information(joint: ArrayLike) -> Any:
     r"""Mutual information of two finite variables, from their joint law.
 
@@ -275,7 +310,7 @@ def mutual_information(joint: ArrayLike) -> Any:
 
 def _check_joint(joint: ArrayLike, name: str, variables: tuple[str, ...], cure: str) -> NDArray[np.float64]:
     """One joint law, or many along leading axes, of as many variables as are named."""
-    shape, axes = np.shape(joint), tuple(range(-len(variables), 0))
+    shape, axes = check_numbers(joint, name=name).shape, tuple(range(-len(variables), 0))
     if len(shape) < len(variables):
         raise ValueError(f"{name} must have shape [{', '.join(variables)}], with any axes before, got {shape}; {cure}")
     return check_probabilities(joint, axis=None if len(shape) == len(variables) else axes, name=name)

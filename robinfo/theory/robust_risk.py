@@ -33,7 +33,7 @@ __all__ = ['CLAIMS', 'adversarial_head_risk', 'adversarial_cross_entropy', 'join
            'best_adversarial_risk', 'randomised_adversarial_risk', 'SupervisedInformation', 'minimal_label_information',
            'RiskBoundChain', 'risk_bound_chain']
 
-# %% ../../nbs/theory/05b_robust_risk.ipynb #5b218de7
+# %% ../../nbs/theory/05b_robust_risk.ipynb #8287dd41
 def _check_problem(joint_xy: ArrayLike, reach: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The joint law [n, M], rescaled to sum 1 to the last digit, with a reach set for each of its rows."""
     joint = check_probabilities(joint_xy, axis=None, name="joint_xy")
@@ -49,11 +49,24 @@ def _check_problem(joint_xy: ArrayLike, reach: ArrayLike) -> tuple[NDArray[np.fl
 
 def _check_head(head: ArrayLike, outputs: int, labels: int) -> NDArray[np.float64]:
     """A table of K laws on M labels."""
-    head = check_probabilities(head, axis=-1, name="head")
+    head = np.asarray(head)
+    if head.ndim == 2:
+        head = check_probabilities(head, axis=-1, name="head")
     if head.shape != (outputs, labels):
         raise ValueError(f"head must have shape [K, M] = ({outputs}, {labels}), a law of the label per output, got "
                          f"{head.shape}; for answers of shape [K] pass np.eye(M)[answers]")
     return head
+
+
+def _check_effort(tolerance: float, max_iterations: int) -> None:
+    """A tolerance that is not negative and a positive number of iterations."""
+    if isinstance(max_iterations, (bool, np.bool_)) or not isinstance(max_iterations, (int, np.integer)):
+        raise TypeError(f"max_iterations must be an integer, got {max_iterations!r}; 1000 suits most problems")
+    if isinstance(tolerance, (bool, np.bool_)) or not isinstance(tolerance, (int, float, np.integer, np.floating)):
+        raise TypeError(f"tolerance must be a real number, got {tolerance!r}; 1e-12 suits most problems")
+    if not (tolerance >= 0 and max_iterations >= 1):
+        raise ValueError(f"tolerance must be >= 0 and max_iterations >= 1, got {tolerance} and {max_iterations}; "
+                         "1e-12 and 1000 suit most problems")
 
 
 @dataclass(frozen=True)
@@ -555,7 +568,7 @@ def _proposals(game: _Game) -> Iterator[tuple[NDArray[np.float64], NDArray[np.fl
         yield from _newton(game, kernel)
         steps *= 2
 
-# %% ../../nbs/theory/05b_robust_risk.ipynb #1c1aa563
+# %% ../../nbs/theory/05b_robust_risk.ipynb #2aca16d5
 @dataclass(frozen=True)
 class SupervisedInformation:
     """The worst-case information about the label, between two certified bounds, in nats.
@@ -629,6 +642,7 @@ def minimal_label_information(
     Raises
     ------
     ValueError : not a joint law, an empty reach set, a negative tolerance, no iteration.
+    TypeError : a tolerance that is no number, iterations that are no integer.
 
     References
     ----------
@@ -642,9 +656,7 @@ def minimal_label_information(
     (True, True)
     """
     joint, reach = _check_problem(joint_xy, reach)
-    if not (tolerance >= 0 and max_iterations >= 1):
-        raise ValueError(f"tolerance must be >= 0 and max_iterations >= 1, got {tolerance} and {max_iterations}; "
-                         "1e-12 and 1000 suit most problems")
+    _check_effort(tolerance, max_iterations)
     game, least, most = _group(joint, reach), -math.inf, math.inf
     kernel = head = np.empty(0)
     iterations = 0

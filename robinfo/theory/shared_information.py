@@ -75,7 +75,7 @@ def chain_joint(joint_views: ArrayLike, encoder: ArrayLike, encoder_adv: ArrayLi
                          f"{clean.shape} and {adv.shape}; give each value of x and of x' its own row")
     return np.einsum("xu,xz,uw->zxuw", views, clean, adv)
 
-# %% ../../nbs/theory/07_shared_information.ipynb #980d286b
+# %% ../../nbs/theory/07_shared_information.ipynb #0bdeee19
 @dataclass(frozen=True)
 class SharedInformationBounds:
     r"""The information terms of two views and their representations, and the bounds on them.
@@ -128,7 +128,7 @@ class SharedInformationBounds:
 
         Raises
         ------
-        ValueError : NaN or a negative weight.
+        ValueError : NaN or a negative weight, or infinity minus infinity.
 
         References
         ----------
@@ -140,7 +140,8 @@ class SharedInformationBounds:
         0.1014
         """
         first, second = _check_weights(lambda_clean, lambda_adv)
-        return 0.5 * (self.i_x_z_given_xp - first * self.i_z_xp + self.i_xp_zp_given_x - second * self.i_zp_x)
+        lost = _weighted(first, self.i_z_xp) + _weighted(second, self.i_zp_x)
+        return 0.5 * _finite_difference(self.i_x_z_given_xp + self.i_xp_zp_given_x, lost)
 
     def loss_upper_bound(self, lambda_clean: float, lambda_adv: float) -> float:
         r"""The upper bound on the loss that is trained.
@@ -157,7 +158,7 @@ class SharedInformationBounds:
 
         Raises
         ------
-        ValueError : NaN or a negative weight, with which the bound would be false.
+        ValueError : NaN or a negative weight, with which the bound would be false, or infinity minus infinity.
 
         References
         ----------
@@ -169,15 +170,29 @@ class SharedInformationBounds:
         0.4088
         """
         first, second = _check_weights(lambda_clean, lambda_adv)
-        return self.expected_symmetric_kl - 0.5 * (first + second) * self.i_z_zp
+        return _finite_difference(self.expected_symmetric_kl, _weighted(0.5 * first + 0.5 * second, self.i_z_zp))
+
+
+def _weighted(weight: float, information: float) -> float:
+    """Weight times information; a weight of zero removes the term even if it is infinite."""
+    return weight * information if weight > 0.0 else 0.0
+
+
+def _finite_difference(cost: float, gain: float) -> float:
+    """The cost minus the gain, if at least one of them is finite."""
+    if math.isinf(cost) and math.isinf(gain):
+        raise ValueError("the loss must have finite terms, got infinity minus infinity; give every encoder and the attack some noise")
+    return cost - gain
 
 
 def _check_weights(lambda_clean: float, lambda_adv: float) -> tuple[float, float]:
     """The two weights, once they are known to be non-negative and finite."""
     cure = "a negative weight would turn the bound around"
-    first, second = (float(check_interval(value, 0.0, _HUGE, name=name, cure=cure))
+    first, second = (check_interval(value, 0.0, _HUGE, name=name, cure=cure)
                      for name, value in (("lambda_clean", lambda_clean), ("lambda_adv", lambda_adv)))
-    return first, second
+    if first.ndim or second.ndim:
+        raise ValueError(f"each weight must be one number, got shapes {first.shape} and {second.shape}; call once for each pair of weights")
+    return float(first), float(second)
 
 # %% ../../nbs/theory/07_shared_information.ipynb #f3c5b7ba
 def shared_information_bounds(joint: ArrayLike) -> SharedInformationBounds:
@@ -239,7 +254,7 @@ def _mean_kl(weights: NDArray[np.float64], p: NDArray[np.float64], q: NDArray[np
     divergence = np.broadcast_to(rel_entr(p, q).sum(axis=-1), weights.shape)
     return float(max((weights[weights > 0] * divergence[weights > 0]).sum(), 0.0))
 
-# %% ../../nbs/theory/07_shared_information.ipynb #3367c7f2
+# %% ../../nbs/theory/07_shared_information.ipynb #1dd9f458
 def gaussian_kl(mean_p: ArrayLike, std_p: ArrayLike, mean_q: ArrayLike, std_q: ArrayLike) -> Any:
     r"""Divergence of one Gaussian with independent coordinates from another.
 
@@ -273,7 +288,9 @@ def gaussian_kl(mean_p: ArrayLike, std_p: ArrayLike, mean_q: ArrayLike, std_q: A
     """
     mu, sigma, nu, tau = _check_gaussians(mean_p, std_p, mean_q, std_q)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        terms = 0.5 * ((sigma / tau) ** 2 - 1.0 + ((mu - nu) / tau) ** 2) - (np.log(sigma) - np.log(tau))
+        excess = (sigma - tau) / tau  # log1p keeps the digits of nearly equal deviations
+        log_ratio = np.where(np.abs(excess) < 0.5, np.log1p(excess), np.log(sigma) - np.log(tau))
+        terms = (excess - log_ratio) + 0.5 * (excess**2 + ((mu - nu) / tau) ** 2)
     degenerate = np.where((sigma == tau) & (mu == nu), 0.0, np.inf)
     terms = np.where((sigma == 0.0) | (tau == 0.0), degenerate, terms)
     return float_or_array(np.maximum(terms, 0.0).sum(axis=-1))  # rounding only: every coordinate is >= 0
@@ -495,7 +512,7 @@ def _posterior_variance(prior: float, gain: float, noise: float) -> float:
     total = gain**2 * prior + noise
     return prior * (noise / total) if total > 0.0 else prior
 
-# %% ../../nbs/theory/07_shared_information.ipynb #9dc4f733
+# %% ../../nbs/theory/07_shared_information.ipynb #6e496977
 def gaussian_kernel(points: ArrayLike, bandwidth: float) -> NDArray[np.float64]:
     r"""Matrix of the Gaussian kernel between the points of a finite space.
 
@@ -534,7 +551,8 @@ def gaussian_kernel(points: ArrayLike, bandwidth: float) -> NDArray[np.float64]:
         return np.exp(-0.5 * (cdist(places, places) / width) ** 2)
 
 
-def _check_kernel(kernel: ArrayLike, size: int, name: str) -> NDArray[np.float64]:
+def _check_kernel(kernel: ArrayLike, size: int, name: str, cure: str = "use gaussian_kernel: exp(-d^2 / 2s^2), with the minus sign"
+                  ) -> NDArray[np.float64]:
     """The kernel matrix, once it is known to be square of the right size, symmetric and positive semidefinite."""
     matrix = check_interval(kernel, -_HUGE, _HUGE, name=name)
     if matrix.shape != (size, size):
@@ -542,8 +560,7 @@ def _check_kernel(kernel: ArrayLike, size: int, name: str) -> NDArray[np.float64
                          "evaluate the kernel on all outcomes of the law")
     slack = 1e-9 * max(float(np.abs(matrix).max()), 1e-300)
     if np.abs(matrix - matrix.T).max() > slack or np.linalg.eigvalsh(matrix)[0] < -size * slack:
-        raise ValueError(f"{name} must be symmetric and positive semidefinite, got least eigenvalue {np.linalg.eigvalsh(matrix)[0]:.3g}; "
-                         "use gaussian_kernel: exp(-d^2 / 2s^2), with the minus sign")
+        raise ValueError(f"{name} must be symmetric and positive semidefinite, got least eigenvalue {np.linalg.eigvalsh(matrix)[0]:.3g}; {cure}")
     return matrix
 
 
@@ -579,7 +596,10 @@ def mmd_squared_of_laws(p: ArrayLike, q: ArrayLike, kernel: ArrayLike) -> Any:
     if p.shape[-1] != q.shape[-1]:
         raise ValueError(f"p and q must have the same outcomes, got shapes {p.shape} and {q.shape}; "
                          "give both laws on the union of their supports, with zeros")
-    difference = p - q
+    try:
+        difference = p - q
+    except ValueError:
+        raise ValueError(f"p and q must have shapes that broadcast, got {p.shape} and {q.shape}; give both the same leading axes") from None
     return float_or_array(np.maximum(((difference @ _check_kernel(kernel, p.shape[-1], "kernel")) * difference).sum(axis=-1), 0.0))
 
 # %% ../../nbs/theory/07_shared_information.ipynb #79f2ca5e
@@ -655,12 +675,12 @@ def mean_mmd_squared(joint: ArrayLike, kernel: ArrayLike) -> float:
     laws = _rows(p[:, weights > 0].T)
     return float(weights[weights > 0] @ mmd_squared_of_laws(laws, p.sum(axis=1), kernel))
 
-# %% ../../nbs/theory/07_shared_information.ipynb #d5a5acd8
+# %% ../../nbs/theory/07_shared_information.ipynb #e1bcdbf4
 def gaussian_hsic(covariance: ArrayLike, bandwidth_x: float, bandwidth_z: float) -> float:
     r"""Hilbert-Schmidt independence criterion of two jointly Gaussian numbers, Gaussian kernels.
 
-    $\det(I + 2\Sigma G)^{-1/2} + \det(I + 2\Sigma_0 G)^{-1/2} - 2 \det(I + \Sigma_0 G)^{-1/2} \det(I + \Sigma R)^{-1/2}$ with
-    $G = \mathrm{diag}(s^{-2}, t^{-2})$, $\Sigma_0$ the diagonal of $\Sigma$ and $R = (G^{-1} + \Sigma_0)^{-1}$.
+    $\sqrt{\alpha\beta}\,[(1 - x)^{-1/2} + 1 - 2 (1 - x/4)^{-1/2}]$ with $\alpha = s^2 / (s^2 + 2\Sigma_{11})$,
+    $\beta = t^2 / (t^2 + 2\Sigma_{22})$, $x = \rho^2 (1 - \alpha)(1 - \beta)$ and $\rho$ the correlation.
 
     Parameters
     ----------
@@ -684,15 +704,27 @@ def gaussian_hsic(covariance: ArrayLike, bandwidth_x: float, bandwidth_z: float)
     >>> round(gaussian_hsic([[1.0, 0.8], [0.8, 1.0]], 1.0, 1.0), 4), round(-0.5 * math.log(1 - 0.8**2), 4)
     (0.0357, 0.5108)
     """
-    sigma = _check_kernel(covariance, 2, "covariance")
-    widths = np.array([check_interval(w, 0.0, _HUGE, name=n, cure="it is a distance") for n, w in (("bandwidth_x", bandwidth_x), ("bandwidth_z", bandwidth_z))])
-    if widths.shape != (2,) or (widths == 0.0).any():
+    sigma = _check_kernel(covariance, 2, "covariance", "a covariance matrix is one: check its entries")
+    widths = [check_interval(width, 0.0, _HUGE, name=name, cure="it is a distance")
+              for name, width in (("bandwidth_x", bandwidth_x), ("bandwidth_z", bandwidth_z))]
+    if any(width.ndim or width == 0.0 for width in widths):
         raise ValueError(f"bandwidths must be positive numbers, got {bandwidth_x} and {bandwidth_z}; a bandwidth is a distance")
-    scaled = sigma / np.outer(widths, widths)
-    alone = np.diag(np.diag(scaled))
-    inner = scaled / np.sqrt(np.outer(1.0 + np.diag(scaled), 1.0 + np.diag(scaled)))
-    one, two, cross = (np.linalg.det(np.eye(2) + m) ** -0.5 for m in (2 * scaled, 2 * alone, inner))
-    return float(max(one + two - 2.0 * np.linalg.det(np.eye(2) + alone) ** -0.5 * cross, 0.0))
+    spread = [math.sqrt(variance) for variance in np.maximum(np.diag(sigma), 0.0)]
+    rho = min(abs(sigma[0, 1]) / spread[0] / spread[1], 1.0) if min(spread) > 0.0 else 0.0
+    (alpha, not_alpha), (beta, not_beta) = (_flatness(s, float(width)) for s, width in zip(spread, widths))
+    x = rho**2 * not_alpha * not_beta
+    rest = (1.0 - rho) * (1.0 + rho) * not_alpha * not_beta + alpha + beta * not_alpha  # 1 - x without cancellation
+    log_rest = math.log1p(-x) if x < 0.5 else math.log(rest) if rest > 0.0 else -math.inf
+    if log_rest == -math.inf:
+        return 0.0  # both kernels are too narrow for any two points
+    bracket = math.expm1(-0.5 * log_rest) - 2.0 * math.expm1(-0.5 * math.log1p(-0.25 * x))
+    return float(max(math.sqrt(alpha) * math.sqrt(beta) * bracket, 0.0))
+
+
+def _flatness(spread: float, width: float) -> tuple[float, float]:
+    """width^2 / (width^2 + 2 spread^2) and what it lacks to 1, without overflow."""
+    ratio = 2.0 * (spread / width) ** 2 if spread < width * 1e150 else math.inf
+    return 1.0 / (1.0 + ratio), 1.0 if ratio == math.inf else ratio / (1.0 + ratio)
 
 # %% ../../nbs/theory/07_shared_information.ipynb #72a36f02
 def _size(rng: np.random.Generator, below: int) -> int:

@@ -63,9 +63,11 @@ __all__ = ['CLAIMS', 'wasserstein_inf', 'wasserstein', 'adversarial_risk', 'wors
            'minimal_information', 'minimal_information_binary', 'minimal_information_bounds', 'reach_from_masks',
            'reachable_labels', 'representation_vulnerability', 'vulnerability_sandwich']
 
-# %% ../../nbs/theory/03_transport.ipynb #8feea879
+# %% ../../nbs/theory/03_transport.ipynb #48ad34e1
 def _check_order(order: float) -> float:
     """The order of a Wasserstein distance: at least 1, infinity included."""
+    if not isinstance(order, (int, float, np.number)):
+        raise TypeError(f"order must be a number, got {order!r}; use math.inf for the longest move")
     if not order >= 1:
         raise ValueError(f"order must be at least 1, got {order}; below 1 the p-th root is no metric")
     return float(order)
