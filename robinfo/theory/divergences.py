@@ -24,7 +24,7 @@ __all__ = ['Array', 'CLAIMS', 'Generator', 'generator', 'f_divergence', 'conjuga
            'nwj_bound', 'jensen_shannon_bound', 'donsker_varadhan_bound', 'gibbs_law', 'energy_based_bound',
            'InformationBounds', 'information_bounds', 'cross_entropy', 'cross_entropy_bound', 'bayes_decision']
 
-# %% ../../nbs/theory/02_divergences.ipynb #2871afaf
+# %% ../../nbs/theory/02_divergences.ipynb #81ff92ed
 Array = NDArray[np.float64]
 
 
@@ -44,7 +44,7 @@ class Generator:
     conjugate : callable
         Array of t in $[-\infty, \infty]$ to $f^*(t) = \sup_{u \ge 0} (ut - f(u))$, $+\infty$ outside its domain.
     slope : callable
-        Array of u in $[0, \infty]$ to $f'(u)$, with the limits at both ends; of |u - 1|/2 at 1 the middle one, 0.
+        Array of u in $[0, \infty]$ to $f'(u)$, with the limits at both ends; of the total variation at 1 the middle one, 0.
 
     Examples
     --------

@@ -337,7 +337,7 @@ def _check_gaussians(*moments: ArrayLike) -> list[NDArray[np.float64]]:
         shapes = ", ".join(f"{name} {value.shape}" for name, value in zip(names, checked, strict=True))
         raise ValueError(f"means and standard deviations must have shapes that broadcast, got {shapes}; use [..., d] for all of them") from None
 
-# %% ../../nbs/theory/07_shared_information.ipynb #c5c1ccbb
+# %% ../../nbs/theory/07_shared_information.ipynb #38ddf566
 @dataclass(frozen=True)
 class LinearGaussianChain:
     r"""A Markov chain z - x - x' - z' of Gaussian numbers whose information terms are known in closed form.
@@ -453,12 +453,12 @@ class LinearGaussianChain:
 
     @property
     def expected_kl(self) -> float:
-        """E KL(p(z|x) || p(z'|x')), nats: an upper bound on I(x; z | x')."""
+        r"""$\mathbb E\,\mathrm{KL}(p(z|x)\,\|\,p(z'|x'))$, nats: an upper bound on $I(x;z|x')$."""
         return _mean_gaussian_kl(self.var_n_z, self.var_n_zp, self._squared_distance)
 
     @property
     def expected_kl_reverse(self) -> float:
-        """E KL(p(z'|x') || p(z|x)), nats: an upper bound on I(x'; z' | x)."""
+        r"""$\mathbb E\,\mathrm{KL}(p(z'|x')\,\|\,p(z|x))$, nats: an upper bound on $I(x';z'|x)$."""
         return _mean_gaussian_kl(self.var_n_zp, self.var_n_z, self._squared_distance)
 
     @property
@@ -468,7 +468,7 @@ class LinearGaussianChain:
 
     @property
     def residual_kl(self) -> float:
-        """E KL(p(z|x') || p(z'|x')), nats: by how much `expected_kl` exceeds I(x; z | x')."""
+        r"""$\mathbb E\,\mathrm{KL}(p(z|x')\,\|\,p(z'|x'))$, nats: by how much `expected_kl` exceeds $I(x;z|x')$."""
         squared_distance = (self.a * self._regression - self.c) ** 2 * self._var_xp
         return _mean_gaussian_kl(self.a**2 * self._var_x_given_xp + self.var_n_z, self.var_n_zp, squared_distance)
 
