@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['Threat', 'Linf', 'L2', 'L1']
 
-# %% ../nbs/methods/threats.ipynb #dd7353e0
+# %% ../nbs/methods/threats.ipynb #971412a3
 @dataclass(frozen=True)
 class Threat:
     """A norm ball of allowed perturbations; use `Linf`, `L2` or `L1`.
@@ -172,6 +172,55 @@ class Threat:
         """
         raise NotImplementedError
 
+    def project_in_box(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """A point of the ball around `x` that is an image, near `x_adv`.
+
+        Projection on the ball, then clipping to [0, 1]. For `Linf` and `L1` (which has its own method) the result is the
+        nearest point of the intersection; for `L2` it is in the intersection, but another point may be nearer.
+
+        Parameters
+        ----------
+        x_adv : Tensor
+            Shape [N, ...].
+        x : Tensor
+            Shape [N, ...], in [0, 1].
+
+        Returns
+        -------
+        Tensor
+            Shape [N, ...], in the ball and in [0, 1].
+
+        Examples
+        --------
+        >>> import torch
+        >>> Linf(0.2).project_in_box(torch.tensor([[1.5, 0.7]]), torch.tensor([[0.9, 0.4]]))
+        tensor([[1.0000, 0.6000]])
+        """
+        return self.project(x_adv, x).clamp(0, 1)
+
+    def step_in_box(self, x: Tensor, gradient: Tensor, size: float) -> Tensor:
+        """Steepest step from `x`; for `L1` inside [0, 1]: pixels are filled up to the border, the steepest first.
+
+        Parameters
+        ----------
+        x, gradient : Tensor
+            Shape [N, ...]; `x` in [0, 1].
+        size : float
+            Largest norm of the step.
+
+        Returns
+        -------
+        Tensor
+            Shape [N, ...].
+
+        Examples
+        --------
+        >>> import torch
+        >>> L1(1.0).step_in_box(torch.tensor([[0.8, 0.5, 1.0]]), torch.tensor([[3.0, 2.0, 9.0]]), 0.5)
+        tensor([[0.2000, 0.3000, 0.0000]])
+        """
+        return self.step(gradient, size)
+
 # %% ../nbs/methods/threats.ipynb #cbbcdf86
 def _readable(radius: float) -> str:
     """k/255 where the radius is one, otherwise six significant digits."""
@@ -268,7 +317,7 @@ class L2(Threat):
         unit = gradient / _per_sample(gradient.flatten(1).abs().amax(1).clamp_min(tiny), gradient)
         return unit / _per_sample(self.norm(unit).clamp_min(tiny), unit) * size
 
-# %% ../nbs/methods/threats.ipynb #ea664a8a
+# %% ../nbs/methods/threats.ipynb #37b841de
 class L1(Threat):
     """Sum of absolute changes at most `radius`.
 
@@ -320,3 +369,30 @@ class L1(Threat):
         """As `Threat.step`."""
         flat = gradient.flatten(1)
         return (flat.sign() * _largest_entry(flat) * size).reshape(gradient.shape)
+
+    def project_in_box(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """As `Threat.project_in_box`."""
+        import torch
+
+        change, origin = (x_adv - x).flatten(1), x.flatten(1)
+        magnitude, room = change.abs(), torch.where(change > 0, 1 - origin, origin)
+        low, high = torch.zeros_like(change[:, :1]), magnitude.amax(1, keepdim=True)
+        outside = magnitude.minimum(room).sum(1, keepdim=True) > self.radius
+        for _ in range(torch.finfo(x.dtype).bits if bool(outside.any()) else 0):  # halves the bracket of the multiplier
+            middle = (low + high) / 2
+            too_long = (magnitude - middle).clamp_min(0).minimum(room).sum(1, keepdim=True) > self.radius
+            low, high = torch.where(too_long, middle, low), torch.where(too_long, high, middle)
+        shrunk = (magnitude - torch.where(outside, high, 0.0)).clamp_min(0).minimum(room)
+        return (x + (change.sign() * shrunk).reshape(x.shape)).clamp(0, 1)
+
+    def step_in_box(self, x: Tensor, gradient: Tensor, size: float) -> Tensor:
+        """As `Threat.step_in_box`."""
+        import torch
+
+        slope, pixels = gradient.flatten(1), x.flatten(1)
+        room = torch.where(slope > 0, 1 - pixels, pixels) * (slope != 0)
+        order = (slope.abs() * (room > 0)).argsort(dim=1, descending=True, stable=True)
+        room = room.gather(1, order)
+        spent = room.cumsum(1) - room  # what the steeper pixels have used
+        amount = torch.zeros_like(room).scatter_(1, order, torch.minimum(room, (size - spent).clamp_min(0)))
+        return (slope.sign() * amount).reshape(x.shape)

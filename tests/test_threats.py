@@ -10,7 +10,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from scipy import stats
+from scipy import optimize, stats
 
 from robinfo.threats import L1, L2, Linf, Threat
 
@@ -159,6 +159,77 @@ def test_random_points_are_uniform(kind: Any) -> None:
     for axis in range(d):
         assert stats.ttest_1samp(drawn[:, axis].numpy(), 0).pvalue > 1e-4
         assert stats.kstest(drawn[:, axis].numpy(), drawn[:, (axis + 1) % d].numpy()).pvalue > 1e-4
+
+
+# Ball and box together
+
+
+@st.composite
+def images_and_directions(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points of the box, many on its border, and directions with ties and zeros; one to six pixels."""
+    n, d = draw(st.integers(1, 3)), draw(st.integers(1, 6))
+    pixel = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0.0, 1.0, width=16))
+    slope = st.one_of(st.sampled_from([0.0, 1.0, -1.0, 0.5]), st.floats(-3.0, 3.0, width=16))
+    x, v = draw(arrays(np.float64, (n, d), elements=pixel)), draw(arrays(np.float64, (n, d), elements=slope))
+    return torch.from_numpy(x), torch.from_numpy(v)
+
+
+@every
+@given(pair=images_and_directions(), radius=radii)
+def test_projection_in_the_box_lies_in_both(kind: Any, pair: Any, radius: float) -> None:
+    x, v = pair
+    found = kind(radius).project_in_box(x + v, x)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert (kind(radius).norm(found - x) <= radius * (1 + 1e-12) + 1e-15).all()
+    inside = x + (kind(1e-3).random(x, generator()) - x)
+    assert (kind(radius).norm(kind(radius).project_in_box(inside, x) - x) <= radius * (1 + 1e-12) + 1e-15).all()
+
+
+@pytest.mark.parametrize("kind", [Linf, L1])
+@given(pair=images_and_directions(), radius=radii)
+def test_projection_in_the_box_is_the_nearest_point(kind: Any, pair: Any, radius: float) -> None:
+    """<z - Pz, y - Pz> <= 0 for the y of ball and box with the largest inner product, which `step_in_box` gives for L1."""
+    x, v = pair
+    near = kind(radius).project_in_box(x + v, x)
+    residual = x + v - near
+    far = x + kind(radius).step_in_box(x, residual, radius)
+    for y in (far.clamp(0, 1), kind(radius).random(x, generator()).clamp(0, 1), x):
+        assert ((residual * (y - near)).flatten(1).sum(1) <= 1e-9).all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_l1_projection_in_the_box_solves_the_quadratic_programme(seed: int) -> None:
+    """Against SLSQP on u = a - b with a, b >= 0, in three dimensions, from points on the border too."""
+    rng = np.random.default_rng(seed)
+    x, v, radius = np.clip(rng.uniform(-0.3, 1.3, 3), 0, 1), rng.normal(size=3), rng.uniform(0.05, 1.5)
+    done = optimize.minimize(lambda ab: ((ab[:3] - ab[3:] - v) ** 2).sum(), np.zeros(6), method="SLSQP", options={"ftol": 1e-15, "maxiter": 500},
+                             bounds=[(0, room) for room in (*(1 - x), *x)],
+                             constraints={"type": "ineq", "fun": lambda ab: radius - ab.sum()})
+    found = L1(radius).project_in_box(torch.from_numpy(x + v)[None], torch.from_numpy(x)[None])[0].numpy() - x
+    np.testing.assert_allclose(found, done.x[:3] - done.x[3:], atol=2e-6)
+
+
+@given(pair=images_and_directions(), size=st.floats(0.0, 4.0))
+def test_l1_step_in_the_box_solves_the_linear_programme(pair: Any, size: float) -> None:
+    x, slope = pair
+    step = L1(1.0).step_in_box(x, slope, size)
+    assert (L1(1.0).norm(step) <= size + 1e-12).all()
+    assert ((x + step >= -1e-12) & (x + step <= 1 + 1e-12)).all()
+    g, room = slope[0].numpy(), np.concatenate([1 - x[0].numpy(), x[0].numpy()])
+    best = optimize.linprog(-np.concatenate([g, -g]), A_ub=np.ones((1, 2 * len(g))), b_ub=[size], bounds=list(zip(0 * room, room, strict=True)))
+    assert float((slope[0] * step[0]).sum()) == pytest.approx(-best.fun, abs=3e-6)  # the tolerance of the solver is 1e-7 for each row
+
+
+def test_l1_clipping_after_the_ball_is_not_the_nearest_point() -> None:
+    """Drop the box from the projection and a nearer image of the ball exists: the reason for the method."""
+    x, v = torch.tensor([[0.9, 0.5, 0.2]]), torch.tensor([[0.6, 0.5, -0.4]])
+    clipped, exact = L1(0.6).project(x + v, x).clamp(0, 1), L1(0.6).project_in_box(x + v, x)
+    assert float((exact - x - v).norm()) < float((clipped - x - v).norm()) - 0.01
+    assert float((exact - x).abs().sum()) == pytest.approx(0.6, abs=1e-6)
+    step = L1(1.0).step_in_box(torch.tensor([[1.0, 0.5]]), torch.tensor([[5.0, 1.0]]), 0.25)
+    torch.testing.assert_close(step, torch.tensor([[0.0, 0.25]]))  # the steepest pixel is at its border
+    assert torch.equal(L1(0).project_in_box(x + v, x), x)
 
 
 # Names and errors
