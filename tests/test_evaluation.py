@@ -1,7 +1,9 @@
 """Accuracy before and after attacks: a classifier that can be solved by hand, the union, intervals, errors."""
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from robinfo.attacks import FGSM, PGD
 from robinfo.evaluation import RobustnessReport, accuracy, evaluate, robust_accuracy, survivors
 from robinfo.theory.confidence import binomial_interval
 from robinfo.threats import L1, L2, Linf
+from robinfo.training import CheckpointError
 
 COMPARE = nn.Flatten()  # two pixels are the two logits: class 1 where the second is the larger
 
@@ -115,6 +118,120 @@ def test_progress_is_silent_unless_asked(capsys: pytest.CaptureFixture[str]) -> 
     assert not capsys.readouterr().out
     survivors(COMPARE, pixels([0.1] * 4), torch.ones(4).long(), batch_size=2, progress=True)
     assert "images 4/4 · done in" in capsys.readouterr().out
+
+
+# Dropping images that have fallen
+
+
+@given(first=st.sets(st.integers(0, 19)), second=st.sets(st.integers(0, 19)), bad=st.sets(st.integers(0, 19)), size=st.integers(5, 25))
+def test_dropping_changes_the_lines_but_not_the_union(first: set[int], second: set[int], bad: set[int], size: int) -> None:
+    images = torch.cat([pixels([0.3] * 20), torch.arange(20).double().div(100).reshape(20, 1, 1, 1)], 1)
+    labels = torch.tensor([0 if i in bad else 1 for i in range(20)])
+    call: dict[str, Any] = {"model": lambda x: x[:, :2].flatten(1), "images": images, "labels": labels, "batch_size": size,
+                            "attacks": {"a": wrong(list(first)), "b": wrong(list(second))}}
+    full, ladder = evaluate(**call), evaluate(**call, drop_fooled=True)
+    assert torch.equal(full.survivors["union"], ladder.survivors["union"])
+    assert full.attacked == {"a": 20, "b": 20}
+    assert ladder.attacked == {"a": 20 - len(bad), "b": 20 - len(bad | first)}
+    assert ladder.accuracies == {"clean": (20 - len(bad)) / 20, "a": (20 - len(bad | first)) / 20,
+                                 "b": (20 - len(bad | first | second)) / 20, "union": (20 - len(bad | first | second)) / 20}
+    assert all(int(mask.sum()) == round(20 * ladder.accuracies[name]) for name, mask in ladder.survivors.items())
+    assert "met only what still stood" in str(ladder) and "met    " in str(ladder)
+    assert "met only" not in str(full)
+
+
+def test_the_table_is_html_that_shows_what_it_says() -> None:
+    report = evaluate(COMPARE, pixels([0.3]), torch.tensor([1]), {"f": lambda model, images, labels: images})
+    assert "&lt;function" in report._repr_html_()
+    assert " at 0x" not in str(report)  # an address would differ at each call
+
+
+# Long suites: stopped and taken up again
+
+
+class Counted:
+    """An attack that counts its batches and may fail at one of them."""
+
+    def __init__(self, fail_at: int = 0, name: str = "counted") -> None:
+        self.fail_at, self.name, self.calls = fail_at, name, 0
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __call__(self, model: Any, images: Tensor, labels: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls == self.fail_at:
+            raise KeyboardInterrupt
+        return (images + torch.tensor([0.1, -0.1]).reshape(2, 1, 1)).clamp(0, 1)
+
+
+def suite_call(folder: Path, **change: Any) -> dict[str, Any]:
+    """Ten images in batches of three, two attacks, a folder."""
+    torch.manual_seed(0)
+    images = pixels([0.05 * (i - 1) for i in range(10)])
+    return {"model": nn.Sequential(nn.Flatten(), nn.Linear(2, 2).double().requires_grad_(False)), "images": images,
+            "labels": torch.ones(10).long(), "attacks": {"a": Counted(), "b": Counted(name="other")}, "batch_size": 3,
+            "checkpoint": folder, **change}
+
+
+@pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize("fail_at", [1, 3, 4])
+def test_a_stopped_suite_goes_on_where_it_stopped(fail_at: int, drop: bool, tmp_path: Path) -> None:
+    call = suite_call(tmp_path, model=COMPARE, drop_fooled=drop)
+    whole = evaluate(**{**call, "checkpoint": None})
+    first, second = Counted(fail_at), Counted(name="other")
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(**{**call, "attacks": {"a": first, "b": second}})
+    needed = call["attacks"]["a"].calls, call["attacks"]["b"].calls
+    again, other = Counted(), Counted(name="other")
+    resumed = evaluate(**{**call, "attacks": {"a": again, "b": other}})
+    assert resumed == whole
+    assert all(torch.equal(mask, whole.survivors[name]) for name, mask in resumed.survivors.items())
+    assert (first.calls - 1 + again.calls, other.calls) == needed
+    third = Counted()
+    assert evaluate(**{**call, "attacks": {"a": third, "b": Counted(name="other")}}) == whole
+    assert third.calls == 0
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(("name", "change"), [
+    ("batch_size", {"batch_size": 4}), ("drop_fooled", {"drop_fooled": True}), ("labels", {"labels": torch.zeros(10).long()}),
+    ("images", {"images": pixels([0.01 * i for i in range(10)])}),
+    ("model", {"model": nn.Sequential(nn.Flatten(), nn.Linear(2, 2).double())}), ("model", {"model": COMPARE}),
+    ("attack 'b'", {"attacks": {"a": Counted(), "b": Counted(name="a third")}}),
+    ("order of the attacks", {"attacks": {"b": Counted(name="other"), "a": Counted()}}),
+    ("order of the attacks", {"attacks": {"a": Counted()}})])
+def test_another_setting_is_refused_by_name(name: str, change: dict[str, Any], tmp_path: Path) -> None:
+    evaluate(**suite_call(tmp_path))
+    with pytest.raises(CheckpointError, match=f"with another {name}: expected .*, got .*; choose another folder"):
+        evaluate(**{**suite_call(tmp_path), **change})
+
+
+def test_a_damaged_batch_is_measured_again_and_damaged_settings_are_refused(tmp_path: Path) -> None:
+    whole = evaluate(**suite_call(tmp_path))
+    files = sorted(tmp_path.glob("*.safetensors"))
+    assert len(files) == 8
+    files[0].write_bytes(files[0].read_bytes()[:20])
+    files[5].unlink()
+    (tmp_path / "attack00-image0000000.12345.part").write_bytes(b"half")
+    call = suite_call(tmp_path)
+    assert evaluate(**call) == whole
+    assert [attack.calls for attack in call["attacks"].values()] == [1, 1]
+    assert not list(tmp_path.glob("*.part"))
+    assert json.loads((tmp_path / "settings.json").read_text())["attack 'a'"] == "counted"
+    (tmp_path / "settings.json").write_text("{")
+    with pytest.raises(CheckpointError, match="got an unreadable file .*settings.json"):
+        evaluate(**suite_call(tmp_path))
+
+
+def test_progress_of_a_suite_counts_all_attacks(capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(COMPARE, pixels([0.1] * 4), torch.ones(4).long(), {"a": wrong_nothing, "b": wrong_nothing}, batch_size=2, progress=True)
+    assert "suite 8/8 · b · done in" in capsys.readouterr().out
+
+
+def wrong_nothing(model: Any, images: Tensor, labels: Tensor) -> Tensor:
+    """An attack that does nothing."""
+    return images
 
 
 # Errors
