@@ -11,16 +11,17 @@ __version__ = "0.1.0"
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
-_MODULES = ("attacks", "checks", "data", "estimators", "evaluation", "experiments", "figures", "models", "objectives", "theory", "threats",
-            "training", "vulnerability")
+_MODULES = ("attacks", "audit", "checks", "data", "estimators", "evaluation", "experiments", "figures", "models", "objectives",
+            "theory", "threats", "training", "vulnerability")
 _NAMES = {
     "threats": ("L1", "L2", "Linf"),
     "data": ("ImageDataset", "load", "to_float"),
     "models": ("Classifier", "Critic", "Encoder", "Normalized", "classifier", "linear_head", "mlp_head"),
-    "attacks": ("FGSM", "PGD"),
+    "attacks": ("APGD", "AutoAttack", "CarliniWagner", "DDN", "FGSM", "FeatureMatching", "PGD", "RandomSearch", "Square", "Transfer"),
     "estimators": ("donsker_varadhan", "hsic", "info_nce", "jensen_shannon", "knn_bandwidth", "mmd_squared", "nwj"),
     "objectives": ("AdversarialTraining", "InfoMax", "Standard"),
     "training": ("fit",),
+    "audit": ("AuditReport", "Finding"),
     "evaluation": ("accuracy", "evaluate", "robust_accuracy"),
     "vulnerability": ("VulnerabilityEstimate", "estimate_vulnerability"),
 }
