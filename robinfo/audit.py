@@ -438,7 +438,7 @@ def _finite_differences(c: _Context) -> _Outcome:
     cosine = F.cosine_similarity(slopes, differences, dim=1).nan_to_num(0.0)  # zero where either vanishes
     return float(cosine.median()) < 0.9, f"median cosine {float(cosine.median()):.3f} over 20 directions, n = {k}"
 
-# %% ../nbs/methods/audit.ipynb #946820b5
+# %% ../nbs/methods/audit.ipynb #7c6c300a
 def _randomness(c: _Context) -> _Outcome:
     """12: five passes agree."""
     difference, changed = c.spread
@@ -523,6 +523,7 @@ def _counting_backwards() -> Iterator[list[str]]:
     def recorder(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         """The function, with a note that it was called."""
         def call(*args: Any, **kwargs: Any) -> Any:
+            """Note the call, then do what was asked."""
             calls.append(name)
             return original(*args, **kwargs)
         return call

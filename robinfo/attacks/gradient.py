@@ -226,7 +226,7 @@ def _write_weights(twin: nn.Module, model: nn.Module, pairs: list[tuple[str, str
         layer.weight.data, layer.bias.data = nn.utils.fusion.fuse_conv_bn_weights(
             own.weight, own.bias, statistics.running_mean, statistics.running_var, statistics.eps, statistics.weight, statistics.bias)
 
-# %% ../../nbs/methods/attacks_gradient.ipynb #e4d1b97e
+# %% ../../nbs/methods/attacks_gradient.ipynb #4592214b
 def _through(model: Any, images: Tensor, attack: PGD) -> Callable[[Tensor], Any]:
     """The function whose gradient the attack takes: the model, or what its settings make of it."""
     function: Any = model
@@ -251,6 +251,7 @@ def _channels_last(model: nn.Module) -> Callable[[Tensor], Any]:
 def _in_bfloat16(function: Callable[[Tensor], Any], device: str) -> Callable[[Tensor], Any]:
     """A function under autocast; what it returns is single precision again."""
     def call(images: Tensor) -> Any:
+        """The function in half precision, its answer in single."""
         with torch.autocast(device, dtype=torch.bfloat16):
             return _single(function(images))
 

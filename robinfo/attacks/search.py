@@ -183,7 +183,7 @@ class RandomSearch:
                              "a loss over the whole batch has no best draw per image: use PGD")
         return value, logits.argmax(1) != labels
 
-# %% ../../nbs/methods/attacks_search.ipynb #6192af88
+# %% ../../nbs/methods/attacks_search.ipynb #3739c3ea
 def _graft(value: Tensor, source: Tensor) -> Tensor:
     """The numbers of `value` with the gradient of `source`: source minus itself is exactly zero."""
     return value.detach() + (source - source.detach())
@@ -207,6 +207,7 @@ class _Composite(nn.Module):
 def _grafted_loss(loss: Loss | None) -> Loss:
     """A loss of the pair (model's logits, surrogate's logits): value of the first, gradient of the second."""
     def grafted(outputs: Any, labels: Tensor | None) -> Tensor:
+        """The value of the model with the gradient of the surrogate."""
         answer, source = outputs
         value = (loss or cross_entropy)(answer, labels)
         if loss in (None, cross_entropy, margin, difference_of_logits_ratio):  # as PGD ranks its iterates: fooled first
@@ -299,7 +300,7 @@ class Transfer:
             return partial(attack, _Composite(model, self.surrogate, pair=True))
         return partial(self.attack, _Composite(model, self.surrogate, pair=False))
 
-# %% ../../nbs/methods/attacks_search.ipynb #f9d3e06d
+# %% ../../nbs/methods/attacks_search.ipynb #751f4e1d
 _Objective = Callable[[list[int], NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
@@ -339,6 +340,7 @@ def _solve(row: int, questions: SimpleQueue[Any], answers: SimpleQueue[Any], sta
     from scipy.optimize import minimize
 
     def ask(x: NDArray[np.float64]) -> Any:
+        """Value and gradient at x, answered together with those of the other rows."""
         questions.put((row, x.copy()))
         answer = answers.get()
         if answer is None:
@@ -350,7 +352,7 @@ def _solve(row: int, questions: SimpleQueue[Any], answers: SimpleQueue[Any], sta
     finally:
         questions.put((row, None))
 
-# %% ../../nbs/methods/attacks_search.ipynb #99ba80be
+# %% ../../nbs/methods/attacks_search.ipynb #bf1a1e59
 @dataclass(frozen=True)
 class FeatureMatching:
     """Images in the box around each image whose features at a layer are nearest to those of a guide.
@@ -496,6 +498,7 @@ class FeatureMatching:
         target = self._features(model, guides).detach()
 
         def objective(rows: list[int], x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            """Squared feature distances of some rows, and their gradients."""
             tried = torch.from_numpy(x).to(images).reshape(-1, *images.shape[1:]).requires_grad_()
             value = (self._features(model, tried) - target[rows]).double().square().sum(1)
             if not value.requires_grad:
@@ -519,6 +522,7 @@ class FeatureMatching:
         outputs: list[Any] = []
 
         def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+            """Store what the layer answered."""
             outputs.append(output.clone() if isinstance(output, Tensor) else output)
 
         handle = model.get_submodule(self.layer).register_forward_hook(keep)
@@ -605,7 +609,7 @@ def _fooled(model: Any, images: Tensor, labels: Tensor, radii: Tensor, attack_at
             fooled[rows] = _answers(model, x_adv, y).argmax(1) != y
     return fooled
 
-# %% ../../nbs/methods/attacks_search.ipynb #8b5b160c
+# %% ../../nbs/methods/attacks_search.ipynb #ff272b96
 def minimal_radius(model: Any, images: Tensor, labels: Tensor, attack_at: Callable[[float], Any], *, high: float,
                    low: float | None = None, tolerance: float | None = None, growth: float = 2.0, batch_size: int = 256,
                    generator: Generator | None = None) -> Float[Tensor, " n"]:
@@ -672,6 +676,7 @@ def minimal_radius(model: Any, images: Tensor, labels: Tensor, attack_at: Callab
             x, y = images[start : start + batch_size], labels[start : start + batch_size]
 
             def fooled(rows: Tensor, radii: Tensor, x: Tensor = x, y: Tensor = y) -> Tensor:
+                """Which of some rows the attack fools at these radii."""
                 return _fooled(model, x[rows], y[rows], radii, attack_at, generator)
 
             with torch.no_grad():
