@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from robinfo.evaluation import survivors
 from robinfo.experiments.record import Row, paper_row
 from robinfo.experiments.study import Setup, Study
+from robinfo.figures import BLUE, GREEN, GREY, PINK, RED
 from robinfo.theory.confidence import mean_interval
 from robinfo.theory.fano import adversarial_accuracy_upper_bound
 from robinfo.vulnerability import VulnerabilityEstimate
@@ -23,7 +24,6 @@ from robinfo.vulnerability import VulnerabilityEstimate
 __all__ = ["Bounds", "Quickstart", "Setup", "Table1", "bounds", "overall_verdict", "plot_bounds", "plot_gap", "plot_quickstart",
            "plot_table1", "quickstart", "table1"]
 
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#999999"
 
 _PAPER_TABLE = {"cifar10": "1", "mnist": "3", "fashion_mnist": "4", "svhn": "5"}
 _PAPER_MODEL = {"baseline_h": "Baseline-H", "vgg16": "VGG16", "resnet18": "ResNet18", "resnet50": "ResNet50",
@@ -217,7 +217,7 @@ def plot_quickstart(result: Quickstart) -> Any:
     for i, name in enumerate(names):
         e = result.estimates[name]
         for shift, value, interval, colour, label in ((-0.18, e.normal_mi, e.normal_interval, BLUE, "normal"),
-                                                      (0.18, e.worst_case_mi, e.worst_case_interval, ORANGE, "worst case")):
+                                                      (0.18, e.worst_case_mi, e.worst_case_interval, RED, "worst case")):
             spread = None if interval is None else [[value - interval[0]], [interval[1] - value]]
             left.bar(i + shift, value, 0.34, yerr=spread, color=colour, capsize=3, label=label if i == 0 else None)
     left.set(xticks=range(len(names)), xticklabels=[f"{n}\nrepresentation" for n in names], ylabel="information estimate, nats",
@@ -226,12 +226,12 @@ def plot_quickstart(result: Quickstart) -> Any:
     left.margins(y=0.2)
     left.legend(fontsize=7, loc="upper center", ncols=2)
     for i, name in enumerate(names):
-        for shift, head, colour in ((-0.18, "standard", GREEN), (0.18, "robust", PURPLE)):
+        for shift, head, colour in ((-0.18, "standard", GREEN), (0.18, "robust", PINK)):
             right.bar(i + shift, 100 * result.share(name, head, "adversarial_accuracy"), 0.34, color=colour,
                       label=f"{head} head" if i == 0 else None)
             right.plot(i + shift, 100 * result.share(name, head, "natural_accuracy"), "o", color="black", markersize=4,
                        label="natural accuracy" if i + shift < 0 else None)
-        right.hlines(100 * result.bound(name), i - 0.4, i + 0.4, color=ORANGE, linestyles="--",
+        right.hlines(100 * result.bound(name), i - 0.4, i + 0.4, color=RED, linestyles="--",
                      label="bound (plug-in, Theorem 3.4)" if i == 0 else None)
     right.set(xticks=range(len(names)), xticklabels=[f"{n}\nrepresentation" for n in names], ylim=(0, 105),
               ylabel=f"accuracy in {result.study.setup.threat}, %", title="What heads above it can still do")
@@ -399,7 +399,7 @@ def plot_table1(result: Table1) -> Any:
     methods = list(dict.fromkeys(method for _, method in result.counts))
     figure, axes = plt.subplots(1, len(kinds), figsize=(1 + 4.2 * len(kinds), 3.6), sharey=True, squeeze=False)
     for axis, kind in zip(axes[0], kinds, strict=True):
-        for shift, metric, colour in ((0.2, "natural_accuracy", BLUE), (-0.2, "adversarial_accuracy", ORANGE)):
+        for shift, metric, colour in ((0.2, "natural_accuracy", BLUE), (-0.2, "adversarial_accuracy", RED)):
             for i, method in enumerate(reversed(methods)):
                 row = rows[f"encoder, h={kind}", method, metric]
                 axis.barh(i + shift, row.value, 0.36, color=colour, label=metric.replace("_", " ") if i == 0 else None)
