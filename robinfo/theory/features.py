@@ -417,12 +417,7 @@ def _random_attack(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArr
     reach[np.arange(4), rng.integers(0, labels, size=4)] = True
     return rng.dirichlet(np.ones(4)), reach, shape
 
-# %% ../../nbs/theory/06_features.ipynb #3c2b7c05
-def _whole(joint: NDArray[np.float64]) -> float:
-    """Information of all features together."""
-    return mutual_information(joint.reshape(len(joint), -1))
-
-
+# %% ../../nbs/theory/06_features.ipynb #921f03d2
 def _identity_slack(joint: NDArray[np.float64]) -> float:
     """Minus the distance of the two sides of the identity, equation (2)."""
     correlations = total_correlation(joint.sum(axis=0)) - conditional_total_correlation(joint)
