@@ -1,6 +1,7 @@
 """PGD and FGSM: inside ball and range, never worse than before, closed form, foolbox, and nothing touched on the way."""
 from __future__ import annotations
 
+import itertools
 import gc
 import math
 import os
@@ -153,6 +154,32 @@ def test_batch_size_does_not_matter(threat: Any, keep: Any) -> None:
     whole = attack(model, images, labels)
     parts = [attack(model, images[i : i + s], labels[i : i + s]) for i, s in ((0, 1), (1, 4), (5, 5))]
     torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-9)
+
+
+@every
+@pytest.mark.parametrize("drop", ["never", "restarts", "steps"])
+def test_batch_size_does_not_matter_for_seeded_starts(threat: Any, drop: Any) -> None:
+    """The start of an image is its own: neither its place, nor its neighbours, nor what was dropped before change it."""
+    model, (images, labels) = small_model().double(), batch(10)
+    images = images.double()
+    attack = PGD(threat, steps=3, restarts=3, seed=4, drop_fooled=drop)
+    whole = attack(model, images, labels)
+    parts = [attack(model, images[i : i + s], labels[i : i + s]) for i, s in ((0, 1), (1, 4), (5, 5))]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-9)
+    order = torch.randperm(10, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(attack(model, images[order], labels[order]), whole[order], rtol=0, atol=1e-9)
+
+
+def test_seeded_starts_differ_between_images_restarts_and_seeds() -> None:
+    """Uniform in the ball as the draws of a batch are, and no two alike."""
+    images = torch.rand(200, 1, 6, 6, generator=torch.Generator().manual_seed(1)) * 0.2 + 0.4
+    starts = [PGD(Linf(0.1), steps=1, seed=seed)._start(images, restart, None) - images for seed, restart in ((0, 0), (0, 1), (1, 0))]
+    assert all(float((a - b).abs().amax(dim=(1, 2, 3)).min()) > 0.05 for a, b in itertools.combinations(starts, 2))
+    moves = starts[0].flatten() / 0.1
+    assert abs(float(moves.mean())) < 0.03
+    assert abs(float(moves.square().mean()) - 1 / 3) < 0.02
+    correlation = torch.corrcoef(starts[0].flatten(1))
+    assert float((correlation - torch.eye(200)).abs().max()) < 0.8
 
 
 @pytest.mark.parametrize("kind", [Linf, L2, L1])
