@@ -91,10 +91,10 @@ def test_ratios_are_to_the_fastest_other_library_turn_by_turn() -> None:
 
 @pytest.mark.parametrize(("ours", "alive", "same", "text"), [
     ([3.0, 2.5, 4.0], ALL, "accuracy", "reached"),  # a ratio of exactly 2
-    ([4.0, 5.0, 8.0], ALL, "accuracy", "missed by 1.00"),
+    ([4.0, 5.0, 8.0], ALL, "accuracy", "missed by 1.000"),
     ([2.0, 2.5, 2.0], dead(50), "accuracy", "reached"),  # a stronger attack is no fault
     ([2.0, 2.5, 2.0], dead(1), "survivors", "missed 1 of 200 images survive in only one of the two"),
-    ([4.0, 5.0, 8.0], dead(1), "survivors", "missed by 1.00, 1 of 200 images survive in only one of the two"),
+    ([4.0, 5.0, 8.0], dead(1), "survivors", "missed by 1.000, 1 of 200 images survive in only one of the two"),
     ([2.0, 2.5, 2.0], dead(50), "", "reached"),
 ])
 def test_reached_and_missed(ours: list[float], alive: Tensor, same: Any, text: str) -> None:
@@ -113,7 +113,7 @@ def test_rows_carry_the_target_and_the_range() -> None:
     rows = {(r.method, r.metric): r for r in contest([4.0, 5.0, 8.0]).rows("reduced: points 200")}
     ratio = rows["weak: ours", "speed ratio to the fastest peer (quick)"]
     assert (ratio.value, ratio.interval, ratio.n) == (1.0, (1.0, 1.5), 3)
-    assert ratio.settings == "reduced: points 200; target 2.0: missed by 1.00"
+    assert ratio.settings == "reduced: points 200; target 2.0: missed by 1.000"
     assert rows["weak: slow", "CPU seconds"].interval == (9.0, 9.0) and rows["weak: slow", "robust accuracy"].value == 100
     assert ("weak: slow", ratio.metric) not in rows
     assert "cross-entropy after the attack" in {r.metric for r in contest([1.0, 1.0, 1.0], same="").rows("")}
@@ -139,7 +139,7 @@ def test_missing_libraries_are_left_out_and_named(monkeypatch: pytest.MonkeyPatc
 
 def test_the_verdict_and_the_title_are_computed() -> None:
     result = Benchmark(BenchmarkSetup(), (contest([2.0, 2.5, 2.0]), contest([4.0, 5.0, 8.0])), None, ())
-    assert "1 of 2 targets reached; weak (ours) missed by 1.00, 1.00 for a target of 2." in result.verdict()
+    assert "1 of 2 targets reached; weak (ours) missed by 1.000, 1.000 for a target of 2." in result.verdict()
     assert plot_ratios(result).axes[0].get_title(loc="left") == "1 of 2 targets for speed reached"
 
 

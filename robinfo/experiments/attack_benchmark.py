@@ -321,7 +321,7 @@ class Contest:
             if target is None or not ratios:
                 continue
             value = statistics.median(ratios)
-            short = [f"by {target - value:.2f}"] if value < target else []
+            short = [f"by {target - value:.3f}"] if value < target else []
             text = "missed " + ", ".join(short + ([differs] if differs else [])) if short or differs else "reached"
             found.append(Outcome(self.task.name, name, value, target, (min(ratios), max(ratios)), text == "reached", text))
         return found
@@ -676,7 +676,7 @@ class Benchmark:
     def verdict(self) -> str:
         """One sentence: how many targets were reached, which were missed and by how much, who was not there."""
         outcomes = self.outcomes
-        missed = [f"{o.task} ({o.name}) {o.text}, {o.value:.2f} for a target of {o.target:g}" for o in outcomes if not o.reached]
+        missed = [f"{o.task} ({o.name}) {o.text}, {o.value:.3f} for a target of {o.target:g}" for o in outcomes if not o.reached]
         absent = f"; not installed and left out: {', '.join(self.missing)}" if self.missing else ""
         scale = "; reduced settings, so the targets do not apply" if self.setup.reduced() else ""
         return (f"not comparable (no paper has this table, the targets are robinfo's own): {len(outcomes) - len(missed)} of {len(outcomes)} "
