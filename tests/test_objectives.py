@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from robinfo.attacks import PGD
 from robinfo.estimators import donsker_varadhan, info_nce, jensen_shannon, nwj
 from robinfo.models import Critic
 from robinfo.objectives import AdversarialTraining, InfoMax, Objective, Standard
+from robinfo.objectives.base import Ramp
 from robinfo.objectives.infomax import ESTIMATORS, PairScores, estimate_information
 from robinfo.threats import L2, Linf
 
@@ -204,3 +207,90 @@ def test_settings_are_frozen() -> None:
 def test_adversarial_training_refuses_what_is_no_attack() -> None:
     with pytest.raises(TypeError, match="attack must be callable, got 0.1; for example PGD"):
         AdversarialTraining(0.1)  # type: ignore[arg-type]
+
+
+# Hooks of the engine: the objective of an epoch, and Ramp
+
+
+def test_an_objective_is_the_same_in_every_epoch_unless_it_says_otherwise() -> None:
+    objective = AdversarialTraining(PGD(Linf(0.1)))
+    assert all(objective.at(epoch) is objective for epoch in (0, 1, 100))
+    assert not Objective.indexed
+    assert not objective.indexed
+
+
+@pytest.mark.parametrize(("epochs", "shares"), [(1, [1, 1, 1]), (2, [0.5, 1, 1]), (5, [0.2, 0.4, 0.6, 0.8, 1, 1, 1])])
+@pytest.mark.parametrize("threat", [Linf(0.3), L2(2.0)])
+def test_ramp_grows_radius_and_step(epochs: int, shares: list[float], threat: Any) -> None:
+    ramp = Ramp(AdversarialTraining(PGD(threat, steps=40, step_size=0.01, keep="last", precision="bfloat16")), epochs)
+    for epoch, share in enumerate(shares):
+        objective = ramp.at(epoch)
+        assert isinstance(objective, AdversarialTraining)
+        attack: Any = objective.attack
+        assert type(attack.threat) is type(threat)
+        assert attack.threat.radius == pytest.approx(share * threat.radius, rel=1e-12)
+        assert attack.step_size == pytest.approx(share * 0.01, rel=1e-12)
+        assert (attack.steps, attack.keep, attack.precision) == (40, "last", "bfloat16")
+        if share == 1:
+            assert objective is ramp.objective
+
+
+def test_ramp_scales_the_default_step_with_the_radius() -> None:
+    objective: Any = Ramp(AdversarialTraining(PGD(Linf(0.3), steps=10)), 3).at(0)
+    assert objective.attack.step_size is None
+    assert objective.attack.size == pytest.approx(2.5 * 0.1 / 10)
+
+
+def test_ramp_finds_a_threat_of_the_objective_itself() -> None:
+    objective: Any = Ramp(InfoMax(Linf(0.2), beta=0.5, step_size=0.04, **SMALL), 4).at(1)
+    assert (objective.threat.radius, objective.step_size, objective.beta) == (0.1, 0.02, 0.5)
+
+
+@dataclass(frozen=True)
+class Weighted(AdversarialTraining):
+    """Adversarial training with a weight that doubles from epoch to epoch."""
+
+    weight: float = 1.0
+
+    def at(self, epoch: int) -> Objective:
+        """The weight of the epoch."""
+        return Weighted(self.attack, 2.0**epoch)
+
+    def loss(self, *arguments: Any) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Times the weight."""
+        loss, metrics = super().loss(*arguments)
+        return self.weight * loss, metrics
+
+
+def test_ramp_keeps_the_schedule_inside() -> None:
+    ramp = Ramp(Weighted(PGD(Linf(0.3), steps=2)), 3)
+    found: list[Any] = [ramp.at(epoch) for epoch in range(5)]
+    assert [o.weight for o in found] == [1, 2, 4, 8, 16]
+    assert [round(o.attack.threat.radius, 9) for o in found] == [0.1, 0.2, 0.3, 0.3, 0.3]
+
+
+def test_ramp_outside_of_a_run_is_the_objective_inside() -> None:
+    inner, model, (images, labels) = AdversarialTraining(PGD(Linf(0.1), steps=3)), network(), batch()
+    ramp = Ramp(inner, 4)
+    x_adv = [o.perturb(model, None, images, labels, torch.Generator().manual_seed(0)) for o in (ramp, inner)]
+    assert torch.equal(*x_adv)
+    assert float((x_adv[0] - images).abs().max()) == pytest.approx(0.1, rel=1e-4)
+    assert torch.equal(ramp.loss(model, None, images, x_adv[0], labels)[0], inner.loss(model, None, images, x_adv[0], labels)[0])
+    assert ramp.auxiliary(model, images) is None
+    assert isinstance(Ramp(InfoMax(Linf(0.1), **SMALL), 4).auxiliary(network(5), images), Critic)
+    assert ramp.name == "AdversarialTraining"
+    assert str(ramp) == f"Ramp({inner}, epochs=4)"
+    assert len({str(Ramp(inner, n)) for n in (1, 2, 3)} | {str(inner)}) == 4
+
+
+@pytest.mark.parametrize(("objective", "epochs", "error", "message"), [
+    (Standard(), 3, TypeError, r"a ramp needs a setting called attack or threat, got Standard\(\); train it without a ramp"),
+    (InfoMax(), 3, TypeError, "a ramp needs a setting called attack or threat, got InfoMax"),
+    (AdversarialTraining(lambda model, images, labels, generator=None: images), 3, TypeError,
+     r"a ramp needs a dataclass of settings with a threat, got <function.*use an attack such as PGD\(Linf\(0.3\)\)"),
+    (PGD(Linf(0.3)), 3, TypeError, "objective must be an Objective, got PGD"),
+    (AdversarialTraining(PGD(Linf(0.3))), 0, ValueError, "epochs must be a whole number >= 1, got 0"),
+    (AdversarialTraining(PGD(Linf(0.3))), 2.5, TypeError, "epochs must be a whole number, got float 2.5")])
+def test_ramp_refuses_what_has_no_radius(objective: Any, epochs: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Ramp(objective, epochs)

@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,8 +26,22 @@ from robinfo.checks import evaluating
 from robinfo.data import ImageDataset, load, random_crop_flip, to_float
 from robinfo.models import Encoder
 from robinfo.objectives import AdversarialTraining, InfoMax, Objective, Standard
+from robinfo.objectives.base import Ramp
+from robinfo.objectives.regularised import MMA
 from robinfo.threats import Linf
-from robinfo.training import CheckpointError, History, Progress, fit, load_tensors, readable_time, save_tensors
+from robinfo.training import (
+    CheckpointError,
+    History,
+    Progress,
+    TrainingStep,
+    _Run,
+    fit,
+    join_checkpoint,
+    load_tensors,
+    readable_time,
+    save_tensors,
+    split_checkpoint,
+)
 
 DIGITS = load("digits")
 PART = DIGITS.subset(train=200, test=40)
@@ -72,13 +88,18 @@ def settings_of(kind: str) -> dict[str, Any]:
         return {"objective": INFORMED, "model": Encoder(1, 28, features=4, width=0.05), "monitor": None, "select": "mutual_information"}
     if kind == "sgd":
         return {"optimizer": "sgd", "weight_decay": 1e-3, "milestones": (1, 3), "learning_rate": 0.05}
+    if kind == "within":  # a checkpoint after every batch
+        return {"save_every": 0}
+    if kind == "mma":  # remembers each image; its radius grows
+        return {"objective": Ramp(MMA(Linf(0.1), steps=2, minimum_radius=0.01), 3), "save_every": 0, "augment": None,
+                "learning_rate": 0.05}
     return {}
 
 
 # Continuing
 
 
-@pytest.mark.parametrize("kind", ["adversarial", "sgd", "infomax"])
+@pytest.mark.parametrize("kind", ["adversarial", "sgd", "infomax", "mma"])
 def test_continuing_at_any_epoch_changes_no_bit(tmp_path: Path, kind: str) -> None:
     def start() -> dict[str, Any]:
         torch.manual_seed(0)
@@ -143,7 +164,8 @@ def child(folder: str, kind: str, fatal: str | None) -> None:
 
     if fatal is not None:
         _die_in(fatal)
-    model, history = train(**settings_of(kind), epochs=6, augment=augment, checkpoint=Path(folder) / "run.safetensors")
+    settings = {**settings_of(kind), "epochs": 6, "augment": augment, "checkpoint": Path(folder) / "run.safetensors"}
+    model, history = train(**settings)
     text = {"epochs": history.epochs, "best_epoch": history.best_epoch}
     save_tensors(Path(folder) / "result.safetensors", everything(model, history), {"history": json.dumps(text)})
 
@@ -210,31 +232,37 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], b
     return of
 
 
-@pytest.mark.parametrize("kind", ["adversarial", "infomax"])
+@pytest.mark.parametrize("kind", ["adversarial", "infomax", "within", "mma"])
 def test_killed_at_random_moments_ends_with_the_same_bits(tmp_path: Path, uninterrupted: Any, kind: str) -> None:
-    """Twelve moments: after 1 to 9 of the 24 batches (4 an epoch) and up to 15 ms later; some hit the saving itself."""
+    """Twelve moments: after 1 to 9 of the 24 batches (4 an epoch) and up to 15 ms later; some hit the saving itself.
+
+    Where every batch is saved, a run gets on between two kills: earlier ones, and a smaller number will do.
+    """
     draw, killed = random.Random(f"kill {kind}"), 0
+    most, later, enough = (2, 0.002, 2) if "save_every" in settings_of(kind) else (9, 0.015, 3)
     for _ in range(12):
-        status = run_child(tmp_path, kind, kill_after=(draw.randint(1, 9), draw.uniform(0, 0.015)))
+        status = run_child(tmp_path, kind, kill_after=(draw.randint(1, most), draw.uniform(0, later)))
         assert status in (0, -signal.SIGKILL)
         killed += status != 0
         if status == 0:
             break
         if (tmp_path / "run.safetensors").exists():
             load_tensors(tmp_path / "run.safetensors")  # complete, whatever the moment
-    assert killed >= 3
+    assert killed >= enough
     assert run_child(tmp_path, kind) == 0
-    assert batches_done(tmp_path) > 24  # work was lost and done again
+    assert batches_done(tmp_path) > 24 or enough == 2  # work was lost and done again
     assert (tmp_path / "result.safetensors").read_bytes() == uninterrupted(kind)
+    assert kind != "within" or uninterrupted(kind) == uninterrupted("adversarial")  # saving changes nothing
 
 
+@pytest.mark.parametrize("kind", ["adversarial", "within"])
 @pytest.mark.parametrize("step", ["half", "before", "after"])
-def test_killed_while_saving_ends_with_the_same_bits(tmp_path: Path, uninterrupted: Any, step: str) -> None:
+def test_killed_while_saving_ends_with_the_same_bits(tmp_path: Path, uninterrupted: Any, step: str, kind: str) -> None:
     for _ in range(2):
-        assert run_child(tmp_path, "adversarial", fatal=step) == -signal.SIGKILL
+        assert run_child(tmp_path, kind, fatal=step) == -signal.SIGKILL
     left = list(tmp_path.glob("*.part"))
     assert bool(left) == (step != "after")
-    assert run_child(tmp_path, "adversarial") == 0
+    assert run_child(tmp_path, kind) == 0
     assert (tmp_path / "result.safetensors").read_bytes() == uninterrupted("adversarial")
 
 
@@ -378,6 +406,288 @@ def test_run_that_diverges_ends_in_an_error() -> None:
     with pytest.raises((FloatingPointError, ValueError), match="finite"):
         train(AdversarialTraining(PGD(Linf(0.1), steps=1, keep="last")), model=nn.Sequential(nn.Flatten(), nn.Linear(784, 10)),
               optimizer="sgd", learning_rate=1e38, epochs=3)
+
+
+# Within an epoch
+
+
+class Cut(Exception):
+    """An interruption of a run."""
+
+
+def cut_after(batches: int, calls: list[int]) -> Callable[..., Tensor]:
+    """An augmentation that counts its calls and interrupts the run once, before the given batch is done."""
+    def augment(images: Tensor, *, generator: torch.Generator) -> Tensor:
+        calls.append(1)
+        if len(calls) == batches + 1:
+            raise Cut
+        return random_crop_flip(images, generator=generator)
+
+    return augment
+
+
+@pytest.mark.parametrize("kind", ["adversarial", "sgd", "infomax", "mma"])
+def test_run_cut_within_an_epoch_goes_on_at_the_next_batch(tmp_path: Path, kind: str) -> None:
+    """Four batches an epoch; no batch is done twice, and no bit differs, wherever the cut is."""
+    def run(**options: Any) -> tuple[nn.Module, History]:
+        torch.manual_seed(0)
+        options["epochs"] = 6 if kind == "mma" else 3
+        augment = options.pop("augment", random_crop_flip)
+        return train(**{**settings_of(kind), "augment": augment, **options})
+
+    model, history = run(save_every=1000)
+    expected = everything(model, history)
+    assert kind != "mma" or int((history.auxiliary.radius > 0).sum()) > 20  # type: ignore[union-attr]
+    for batches in (1, 3, 4, 6, 11):
+        calls: list[int] = []
+        options = {"augment": cut_after(batches, calls), "checkpoint": tmp_path / f"{batches}.safetensors", "save_every": 0}
+        with pytest.raises(Cut):
+            run(**options)
+        torch.manual_seed(77)
+        again, continued = run(**options)
+        assert len(calls) == 4 * len(history.epochs) + 1  # the batch that was cut came twice
+        assert same(everything(again, continued), expected)
+        assert continued.epochs == history.epochs
+        assert [list(e) for e in continued.epochs] == [list(e) for e in history.epochs]
+
+
+def test_a_run_cut_twice_in_one_epoch(tmp_path: Path) -> None:
+    expected = everything(*train(epochs=1))
+    for batches in (1, 2):
+        with pytest.raises(Cut):
+            train(epochs=1, augment=cut_after(1, []), checkpoint=tmp_path / "a.safetensors", save_every=0)
+        assert json.loads(load_tensors(tmp_path / "a.safetensors")[1]["robinfo"])["within"]["batch"] == batches
+    assert same(everything(*train(epochs=1, checkpoint=tmp_path / "a.safetensors")), expected)
+
+
+def test_checkpoints_within_an_epoch_come_at_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[Any] = []
+    monkeypatch.setattr("robinfo.training.save_tensors", lambda path, tensors, metadata: places.append(json.loads(metadata["robinfo"])["within"]))
+    clock = iter(range(1_000_000))
+    monkeypatch.setattr(time, "perf_counter", lambda: 10.0 * next(clock))  # every look at the clock takes ten seconds
+    train(epochs=2, checkpoint=tmp_path / "a.safetensors", save_every=1e9)
+    assert places == [None, None]
+    places.clear()
+    train(epochs=2, checkpoint=tmp_path / "a.safetensors", save_every=0)
+    assert [p and p["batch"] for p in places] == [1, 2, 3, None] * 2
+    places.clear()
+    train(epochs=2, checkpoint=tmp_path / "a.safetensors", save_every=30)
+    assert 2 < len(places) < 8
+    assert [p for p in places if p is None] == [None, None]
+    with pytest.raises(ValueError, match="save_every must be a finite number >= 0, got -1"):
+        train(epochs=1, save_every=-1)
+
+
+def test_a_state_with_nan_is_not_saved_within_an_epoch(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    Exploding.steps = 0
+    with pytest.raises(FloatingPointError, match="loss must be finite, got nan in epoch 2"):
+        train(Exploding(), checkpoint=path, save_every=0)
+    tensors, metadata = load_tensors(path)
+    assert all(torch.isfinite(v).all() for v in tensors.values() if v.is_floating_point())
+    assert json.loads(metadata["robinfo"])["within"]["batch"] == 1  # the last batch before the explosion
+
+
+# The objective of an epoch, and objectives that remember images
+
+
+@dataclass(frozen=True)
+class Watching(AdversarialTraining):
+    """Adversarial training that notes epoch, radius and positions of each batch; its attack shrinks from epoch to epoch."""
+
+    notes: list[Any] = field(default_factory=list, repr=False)
+    epoch: int = -1
+
+    indexed = True
+
+    def at(self, epoch: int) -> Objective:
+        """The objective with a radius of 0.1 / (epoch + 1)."""
+        return Watching(PGD(Linf(0.1 / (epoch + 1)), steps=2, keep="last"), self.notes, epoch)
+
+    def auxiliary(self, model: nn.Module, images: Tensor, count: int = 0) -> nn.Module:
+        """A memory of how often each image came."""
+        memory = nn.Module()
+        memory.register_buffer("visits", torch.zeros(count))
+        return memory
+
+    def perturb(self, model: nn.Module, auxiliary: Any, images: Tensor, labels: Tensor, generator: Any = None, index: Any = None) -> Tensor:
+        """Counts the visits, then attacks."""
+        auxiliary.visits[index] += 1
+        assert torch.equal(labels, PART.train_labels[index])
+        self.notes.append((self.epoch, round(self.attack.threat.radius, 6), index.tolist()))  # type: ignore[attr-defined]
+        return super().perturb(model, auxiliary, images, labels, generator)
+
+
+@pytest.mark.parametrize("stop", [4, 6, 9])
+def test_each_epoch_has_its_objective_also_after_a_cut(tmp_path: Path, stop: int) -> None:
+    whole, parts = Watching(TRAINED.attack), Watching(TRAINED.attack)
+    model, history = train(whole, epochs=3)
+    assert [(e, r) for e, r, _ in whole.notes] == [(0, 0.1)] * 4 + [(1, 0.05)] * 4 + [(2, 0.033333)] * 4
+    options = {"augment": cut_after(stop, []), "checkpoint": tmp_path / "a.safetensors", "save_every": 0, "epochs": 3}
+    with pytest.raises(Cut):
+        train(parts, **options)
+    assert [e for e, *_ in parts.notes] == [0, 0, 0, 0, 1, 1, 1, 1, 2][:stop]
+    again, continued = train(parts, **options)
+    assert parts.notes == whole.notes
+    assert same(everything(again, continued), everything(model, history))
+    assert history.auxiliary.visits.tolist() == [3.0] * 200  # type: ignore[union-attr]
+    assert history.objective == str(whole)  # of the run, not of an epoch
+
+
+def test_positions_are_those_of_the_order_of_the_epoch() -> None:
+    objective = Watching(TRAINED.attack)
+    train(objective, epochs=2)
+    for epoch in range(2):
+        expected = torch.randperm(200, generator=torch.Generator().manual_seed(epoch)).tolist()
+        assert [i for e, _, index in objective.notes if e == epoch for i in index] == expected
+
+
+def test_positions_are_right_where_the_last_batch_is_left_out() -> None:
+    objective = Watching(TRAINED.attack)
+    history = train(objective, epochs=1, batch_size=64)[1]
+    assert int(history.auxiliary.visits.sum()) == 192  # type: ignore[union-attr]
+    assert history.auxiliary.visits.max() == 1  # type: ignore[union-attr]
+
+
+def test_ramp_is_honoured_on_resume(tmp_path: Path) -> None:
+    """The radius of each batch, from the images themselves, in one run and in one that is continued at each place."""
+    def radii(stops: list[int], path: Path | None) -> tuple[list[float], dict[str, Tensor]]:
+        seen: list[float] = []
+
+        class Seen(AdversarialTraining):
+            def perturb(self, model: nn.Module, auxiliary: Any, images: Tensor, labels: Tensor, generator: Any = None) -> Tensor:
+                """Notes the radius."""
+                x_adv = super().perturb(model, auxiliary, images, labels, generator)
+                seen.append(round(float((x_adv - images).abs().max()), 4))
+                return x_adv
+
+        for epochs in stops:
+            model, history = train(Ramp(Seen(PGD(Linf(0.08), steps=3, keep="last")), 4), epochs=epochs, checkpoint=path)
+        return seen, everything(model, history)
+
+    whole, bits = radii([5], None)
+    assert whole == [0.02] * 4 + [0.04] * 4 + [0.06] * 4 + [0.08] * 8
+    parts, continued = radii([1, 2, 4, 5], tmp_path / "a.safetensors")
+    assert parts == whole
+    assert same(bits, continued)
+
+
+def test_checkpoint_of_another_ramp_is_refused(tmp_path: Path) -> None:
+    train(Ramp(TRAINED, 2), epochs=1, checkpoint=tmp_path / "a.safetensors")
+    for other in (Ramp(TRAINED, 3), TRAINED):
+        with pytest.raises(CheckpointError, match="another objective"):
+            train(other, epochs=1, checkpoint=tmp_path / "a.safetensors")
+
+
+def test_objectives_that_remember_images_need_one_device() -> None:
+    step, fabric = TrainingStep(network(), None, MMA(Linf(0.1))), SimpleNamespace(world_size=2)
+    with pytest.raises(ValueError, match="MMA remembers each image and must run on one device, got 2; use devices=1"):
+        _Run(step, PART.train_images, PART.train_labels, None, fabric=fabric, checkpoint=None,  # type: ignore[arg-type]
+             augment=None, monitor=None, save_every=60)
+
+
+# Pieces
+
+
+def checkpoint_in(folder: Path, seed: int = 0) -> Path:
+    """A checkpoint of about 170 kB."""
+    path = folder / "run.safetensors"
+    train(model=network(seed), epochs=1, seed=seed, checkpoint=path)
+    return path
+
+
+@pytest.mark.parametrize("limit", [50_000, 1_000_000, None])
+def test_pieces_give_back_the_checkpoint(tmp_path: Path, limit: int | None) -> None:
+    path = checkpoint_in(tmp_path)
+    whole = path.read_bytes()
+    *pieces, manifest = split_checkpoint(path) if limit is None else split_checkpoint(path, limit)
+    limit = limit or 16_000_000
+    assert len(pieces) == -(-len(whole) // limit)
+    assert all(piece.stat().st_size <= limit for piece in pieces)
+    assert b"".join(piece.read_bytes() for piece in pieces) == whole
+    for source in (manifest, tmp_path, str(tmp_path)):
+        path.unlink()
+        assert join_checkpoint(source) == path
+        assert path.read_bytes() == whole
+    assert {p.name for p in tmp_path.iterdir()} == {path.name, manifest.name, *(p.name for p in pieces)}
+
+
+def test_run_goes_on_from_joined_pieces_elsewhere(tmp_path: Path) -> None:
+    expected = everything(*train(epochs=2))
+    files = split_checkpoint(checkpoint_in(tmp_path), 60_000, folder=tmp_path / "out" / "deep")
+    (tmp_path / "other").mkdir()
+    for file in files:
+        (tmp_path / "other" / file.name).write_bytes(file.read_bytes())
+    path = join_checkpoint(tmp_path / "other")
+    assert same(everything(*train(epochs=2, checkpoint=path)), expected)
+    assert all((tmp_path / "other" / file.name).exists() for file in files)  # the engine's cleaning leaves them alone
+
+
+def test_new_pieces_replace_the_old_ones(tmp_path: Path) -> None:
+    first = split_checkpoint(checkpoint_in(tmp_path), 20_000)
+    (tmp_path / "run.safetensors.notes.txt").write_text("mine")
+    (tmp_path / "run.safetensors").unlink()
+    second = split_checkpoint(checkpoint_in(tmp_path, seed=1), 100_000)
+    assert not any(piece.exists() for piece in first[:-1])
+    assert all(file.exists() for file in second)
+    assert (tmp_path / "run.safetensors.notes.txt").exists()
+    whole = (tmp_path / "run.safetensors").read_bytes()
+    assert join_checkpoint(tmp_path).read_bytes() == whole
+
+
+@pytest.mark.parametrize(("damage", "message"), [
+    (lambda pieces: pieces[1].unlink(), r"expected \d pieces of run.safetensors, got no file .*\.001; copy it again"),
+    (lambda pieces: pieces[1].write_bytes(pieces[1].read_bytes()[:-1]), r"expected .*\.001 to have 50000 bytes with SHA-256 .*copy it again"),
+    (lambda pieces: pieces[-1].write_bytes(pieces[-1].read_bytes()[:-1] + b"?"), "expected .* with SHA-256 .*got something else; copy it again"),
+    (lambda pieces: pieces[0].write_bytes(pieces[1].read_bytes()), r"expected .*\.000 to have 50000 bytes"),
+], ids=["missing", "truncated", "one byte", "another piece"])
+def test_damaged_pieces_are_named_and_nothing_is_written(tmp_path: Path, damage: Callable[[list[Path]], Any], message: str) -> None:
+    path = checkpoint_in(tmp_path)
+    *pieces, manifest = split_checkpoint(path, 50_000)
+    path.unlink()
+    damage(pieces)
+    with pytest.raises(CheckpointError, match=message):
+        join_checkpoint(manifest)
+    assert not path.exists()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_pieces_in_a_wrong_order_are_noticed(tmp_path: Path) -> None:
+    """Each piece is good; the whole is not, and the checkpoint that is there stays."""
+    path = checkpoint_in(tmp_path)
+    before = path.read_bytes()
+    manifest = split_checkpoint(path, 50_000)[-1]
+    text = json.loads(manifest.read_text())
+    text["pieces"][0], text["pieces"][1] = text["pieces"][1], text["pieces"][0]
+    manifest.write_text(json.dumps(text))
+    with pytest.raises(CheckpointError, match=r"expected run.safetensors to have SHA-256 .*split and copy it again"):
+        join_checkpoint(manifest)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{\"file\": 3}", "not json", "{\"file\": \"../x\", \"pieces\": [], \"bytes\": 0, \"sha256\": \"\"}",
+                                  "{\"file\": \"x\", \"pieces\": [{\"name\": \"/etc/passwd\"}], \"bytes\": 0, \"sha256\": \"\"}",
+                                  "{\"file\": \"x\", \"pieces\": [{\"name\": \"y\"}], \"bytes\": 0, \"sha256\": \"\"}"])
+def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.pieces.json").write_text(text)
+    with pytest.raises(CheckpointError, match="expected a manifest written by split_checkpoint, got .*copy it again"):
+        join_checkpoint(tmp_path)
+
+
+def test_what_cannot_be_split_or_joined_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="expected a checkpoint to split, got no file"):
+        split_checkpoint(tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=r"expected one manifest \*.pieces.json in .*, got none"):
+        join_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError, match="got no such path"):
+        join_checkpoint(tmp_path / "nowhere")
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"x")
+        split_checkpoint(tmp_path / name)
+    with pytest.raises(CheckpointError, match="got a.pieces.json, b.pieces.json; pass the path of the manifest"):
+        join_checkpoint(tmp_path)
+    with pytest.raises(ValueError, match="limit must be a whole number >= 1, got 0"):
+        split_checkpoint(tmp_path / "a", 0)
 
 
 # Frozen parts and the caller's state
