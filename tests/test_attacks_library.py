@@ -142,8 +142,21 @@ def test_same_images_as_foolbox(confidence: float) -> None:
     for ours, theirs in pairs:
         _, expected, fooled = theirs(wrapped, images, labels, epsilons=None)
         assert bool((fooled & right).any())
-        kept = (fooled & right).reshape(-1, 1, 1, 1)
+        kept = (fooled & right & (expected != 0).flatten(1).any(1)).reshape(-1, 1, 1, 1)
         assert torch.equal(ours(model, images, labels), torch.where(kept, expected, images))
+
+
+def test_the_black_image_of_a_failed_search_is_no_success() -> None:
+    """With one tiny constant the search finds nothing; foolbox returns black, which this model takes for another class."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[5.0] * 4, [-5.0] * 4]))
+        model[1].bias.copy_(torch.tensor([-1.0, 1.0]))
+    images, labels = torch.full((3, 1, 2, 2), 0.9), torch.zeros(3, dtype=torch.int64)
+    assert int(model(torch.zeros(1, 1, 2, 2)).argmax()) == 1
+    attack = CarliniWagner(steps=2, binary_search_steps=1, initial_const=1e-6)
+    assert torch.equal(attack(model, images, labels), images)
+    assert not bool(attack.run(model, images, labels).fooled.any())
 
 
 def test_a_change_beyond_the_threat_is_not_kept() -> None:

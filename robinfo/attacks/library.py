@@ -686,7 +686,7 @@ def _folded(model: nn.Module, images: Tensor) -> nn.Module | None:
         return None
     return copy if torch.allclose(copy(images), model(images), rtol=1e-3, atol=1e-4) else None
 
-# %% ../../nbs/methods/attacks_library.ipynb #6d0b8282
+# %% ../../nbs/methods/attacks_library.ipynb #72955926
 @dataclass(frozen=True)
 class _Minimal(LibraryAttack):
     """An attack of foolbox that looks for the smallest change."""
@@ -709,7 +709,7 @@ class _Minimal(LibraryAttack):
         with torch.enable_grad():
             wrapped = foolbox.PyTorchModel(view.eval(), bounds=(0, 1), device=images.device)
             _, found, fooled = self._search()(wrapped, images, labels, epsilons=None)
-        kept = fooled & right
+        kept = fooled & right & (found != 0).flatten(1).any(1)  # where it finds nothing, foolbox returns a black image
         if self.threat is not None:
             kept &= self.threat.norm(found - images) <= self.threat.radius
         return torch.where(kept.reshape(-1, 1, 1, 1), found, images)

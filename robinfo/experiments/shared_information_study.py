@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -34,7 +34,7 @@ from robinfo.theory.confidence import binomial_interval, mean_interval
 from robinfo.threats import Linf
 from robinfo.training import History, fit, load_tensors, readable_time, save_tensors
 
-__all__ = ["METHODS", "PAPER_MODEL", "SURROGATE", "CarliniWagnerOnce", "Count", "Recipe", "Settings", "Study", "Variant", "evaluation_attacks", "of_method", "ours",
+__all__ = ["METHODS", "PAPER_MODEL", "SURROGATE", "Count", "Recipe", "Settings", "Study", "Variant", "evaluation_attacks", "of_method", "ours",
            "paper_recipe"]
 
 Attack = Callable[..., Tensor]
@@ -531,36 +531,13 @@ def _evaluation_attack(settings: Settings, name: str) -> Attack | None:
     if name == "natural":
         return None
     if name == "C&W(l2)":
-        return CarliniWagnerOnce(None, steps=20, initial_const=1.0, step_size=case.carlini_wagner_step)
+        return CarliniWagner(None, steps=20, binary_search_steps=1, initial_const=1.0, step_size=case.carlini_wagner_step, abort_early=False)
     if name == "AA":
         return AutoAttack(threat, fast=True)
     if name.startswith("PGD-") and name[4:].isdigit() and int(name[4:]):
         size = case.evaluation_step if settings.epsilon is None else case.evaluation_step * threat.radius / case.radius
         return PGD(threat, steps=int(name[4:]), step_size=size, seed=0, drop_fooled="steps")
     raise ValueError(f"an attack must be natural, PGD-k, C&W(l2) or AA, got {name!r}; for example PGD-20")
-
-
-@dataclass(frozen=True)
-class CarliniWagnerOnce(CarliniWagner):
-    """Carlini and Wagner's search with one constant, which leaves an image as it is where it finds nothing.
-
-    With a single constant the search often finds nothing; foolbox then hands back a black image, which would count as a success
-    wherever the model does not take black for the image's class.
-
-    Examples
-    --------
-    >>> print(CarliniWagnerOnce(steps=20, initial_const=1.0))  # doctest: +ELLIPSIS
-    CarliniWagnerOnce(None, confidence=0.0, steps=20, binary_search_steps=1, step_size=0.01, initial_const=1.0, abort_early=False)
-    """
-
-    _: KW_ONLY
-    binary_search_steps: int = 1
-    abort_early: bool = False
-
-    def _attack(self, view: Any, listener: Any, images: Tensor, labels: Tensor, seed: int) -> Tensor:
-        found = super()._attack(view, listener, images, labels, seed)
-        nothing = found.flatten(1).amax(1) == 0  # where foolbox begins; a found image is black in parts at most
-        return torch.where(nothing.reshape(-1, 1, 1, 1), images, found)
 
 
 class Count(NamedTuple):
