@@ -16,10 +16,15 @@ from robinfo.models import (
     CriticBlock,
     Encoder,
     Normalized,
+    SmallCNN,
+    WideBlock,
+    WideResNet,
     classifier,
     linear_head,
     mlp_head,
     representation_size,
+    sharing_copy,
+    split_last_layer,
 )
 
 
@@ -60,15 +65,125 @@ def test_parameter_counts(model: nn.Module, expected: int) -> None:
 
 @pytest.mark.parametrize(("name", "expected"), [
     ("resnet18", 11_173_962), ("resnet50", 23_520_842), ("vgg16", 14_728_266), ("densenet121", 6_956_426),
-    ("baseline_h", 4_922_304 + 15_410)])
+    ("baseline_h", 4_922_304 + 15_410), ("wide_resnet34_10", 46_160_474), ("small_cnn", 427_978)])
 def test_parameter_counts_of_classifiers(name: str, expected: int) -> None:
     with torch.device("meta"):
         assert count(classifier(name)) == expected
 
 
+def wide_size(inputs: int, classes: int, blocks: int, widen: int) -> int:
+    """Parameters of a wide residual network, counted by hand."""
+    total, before = 9 * inputs * 16, 16
+    for channels in (16 * widen, 32 * widen, 64 * widen):
+        for block in range(blocks):
+            start = before if block == 0 else channels
+            total += 2 * start + 9 * start * channels + 2 * channels + 9 * channels**2
+        total += before * channels if before != channels or channels > 16 * widen else 0
+        before = channels
+    return total + 2 * before + before * classes + classes
+
+
+@pytest.mark.parametrize(("depth", "widen", "inputs", "classes"), [(34, 10, 3, 10), (34, 10, 3, 100), (28, 4, 3, 10), (10, 1, 1, 5), (16, 2, 1, 2)])
+def test_wide_networks_have_the_sizes_counted_by_hand(depth: int, widen: int, inputs: int, classes: int) -> None:
+    with torch.device("meta"):
+        network = WideResNet(inputs, classes, depth=depth, widen=widen)
+    assert count(network) == wide_size(inputs, classes, (depth - 4) // 6, widen)
+    assert sum(isinstance(m, nn.Conv2d) for m in network.modules()) == depth - (widen == 1)  # no 1 x 1 where nothing changes
+
+
+@pytest.mark.parametrize(("channels", "size", "classes", "side"), [(1, 28, 10, 4), (3, 32, 10, 5), (1, 8, 7, 1), (1, 16, 2, 1), (2, 17, 3, 1), (3, 64, 4, 13)])
+def test_small_cnn_takes_every_size(channels: int, size: int, classes: int, side: int) -> None:
+    model = SmallCNN(channels, size, classes)
+    convolutions = sum(9 * a * b + b for a, b in ((channels, 32), (32, 32), (32, 64), (64, 64)))
+    assert count(model) == convolutions + 64 * side**2 * 200 + 200 + 200 * 200 + 200 + 200 * classes + classes
+    with torch.no_grad():
+        nn.init.normal_(model.last.weight)
+        assert model.eval()(torch.rand(2, channels, size, size)).shape == (2, classes)
+
+
+def test_small_cnn_has_the_published_size() -> None:
+    assert count(classifier("small_cnn", in_channels=1, image_size=28)) == 312_202
+
+
+def test_small_cnn_starts_as_published() -> None:
+    torch.manual_seed(0)
+    model = SmallCNN()
+    assert not model.last.weight.any()
+    assert not model.last.bias.any()
+    for c in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
+        assert float(c.weight.detach().std()) == pytest.approx((2 / (9 * c.in_channels)) ** 0.5, rel=0.15)
+    layers = [type(m).__name__ for m in model.modules() if not list(m.children())]
+    assert layers == ["ZeroPad2d", *("Conv2d", "ReLU") * 2, "MaxPool2d", *("Conv2d", "ReLU") * 2, "MaxPool2d", "Flatten",
+                      "Linear", "ReLU", "Dropout", "Linear", "ReLU", "Linear"]
+    assert next(m for m in model.modules() if isinstance(m, nn.Dropout)).p == 0.5
+
+
+def test_wide_block_is_its_formula() -> None:
+    torch.manual_seed(0)
+    block = WideBlock(3, 5, stride=2).eval()
+    for norm in (m for m in block.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.running_mean, norm.running_var = torch.randn(norm.num_features), torch.rand(norm.num_features) + 0.5
+    maps, functional = torch.randn(2, 3, 8, 8), nn.functional
+    start, (first, norm, _, second) = block.start[0], block.residual
+    started = functional.batch_norm(maps, start.running_mean, start.running_var, start.weight, start.bias).relu()
+    hidden = functional.conv2d(started, first.weight, stride=2, padding=1)
+    hidden = functional.batch_norm(hidden, norm.running_mean, norm.running_var, norm.weight, norm.bias).relu()
+    assert block.shortcut is not None
+    expected = functional.conv2d(hidden, second.weight, padding=1) + functional.conv2d(started, block.shortcut.weight, stride=2)
+    torch.testing.assert_close(block(maps), expected)
+
+
+def test_wide_network_starts_as_published() -> None:
+    torch.manual_seed(0)
+    network = WideResNet(3, 10, depth=10, widen=2)
+    for c in (m for m in network.modules() if isinstance(m, nn.Conv2d)):
+        expected = (2 / (c.kernel_size[0] ** 2 * c.out_channels)) ** 0.5
+        assert float(c.weight.detach().std()) == pytest.approx(expected, rel=0.15)
+    assert not network.last.bias.any()
+    assert network.eval()(torch.rand(2, 3, 9, 9)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_split_shares_the_weights_and_keeps_the_model(name: str) -> None:
+    with torch.device("meta"):
+        model = classifier(name, in_channels=1, image_size=28, num_classes=7)
+        before = {k: id(v) for k, v in model.named_parameters()}
+        features, size = split_last_layer(model)
+        assert features(torch.empty(2, 1, 28, 28)).shape == (2, size)
+        assert model(torch.empty(2, 1, 28, 28)).shape == (2, 7)
+    after = {k: id(v) for k, v in features.named_parameters()}
+    assert {k: id(v) for k, v in model.named_parameters()} == before
+    assert all(before[k] == v for k, v in after.items())
+    assert count(model) - count(features) == 7 * size + 7
+
+
+def test_split_then_last_layer_is_the_model() -> None:
+    torch.manual_seed(0)
+    model = classifier("baseline_h", in_channels=1, image_size=28, width=0.05).eval()
+    features, size = split_last_layer(model)
+    images = torch.rand(3, 1, 28, 28)
+    last = model.head[-1]
+    torch.testing.assert_close(last(features(images)), model(images))
+    assert size == last.in_features
+    features.train()
+    assert model.encoder.training  # the parts that are not on the way are the model's own
+
+
+def test_sharing_copy_is_changed_alone() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    twin = sharing_copy(model)
+    twin[1] = nn.Identity()
+    twin.register_buffer("extra", torch.zeros(1))
+    twin.note = "mine"
+    assert isinstance(model[1], nn.BatchNorm1d)
+    assert "extra" not in dict(model.named_buffers())
+    assert not hasattr(model, "note")
+    assert twin[0] is model[0]
+
+
 @pytest.mark.parametrize("size", [28, 32])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [n for n in ARCHITECTURES if n != "wide_resnet34_10"])
 def test_every_architecture_takes_every_input(name: str, channels: int, size: int) -> None:
     model = classifier(name, in_channels=channels, image_size=size, num_classes=7)
     images = torch.rand(2, channels, size, size)
@@ -174,6 +289,9 @@ def test_representation_size_leaves_the_modes_alone() -> None:
 @pytest.mark.parametrize(("call", "module", "arguments"), [
     (Normalized.forward, Normalized(nn.Identity(), [0.5], [0.5]), [torch.rand(2, 1, 8, 8)]),
     (Encoder.forward, Encoder(1, 28, width=0.05), [torch.rand(3, 1, 28, 28)]),
+    (SmallCNN.forward, SmallCNN(1, 16, 3), [torch.rand(2, 1, 16, 16)]),
+    (WideBlock.forward, WideBlock(2, 3), [torch.rand(2, 2, 8, 8)]),
+    (WideResNet.forward, WideResNet(1, 3, depth=10, widen=1), [torch.rand(2, 1, 8, 8)]),
     (Classifier.forward, Classifier(nn.Flatten(), linear_head(64, 3)), [torch.rand(2, 1, 8, 8)]),
     (CriticBlock.forward, CriticBlock(4, 6), [torch.rand(5, 4)]),
     (Critic.embed_images, Critic(1, 4, width=8, channels=2), [torch.rand(3, 1, 8, 8)]),
@@ -186,11 +304,18 @@ def test_annotated_shapes_are_the_shapes(call: Any, module: nn.Module, arguments
         checked(module, *(a[0] for a in arguments))
 
 
+def test_the_wide_network_takes_both_inputs() -> None:
+    for channels, size in ((1, 28), (3, 32)):
+        with torch.device("meta"):
+            model = classifier("wide_resnet34_10", in_channels=channels, image_size=size, num_classes=7)
+            assert model(torch.empty(2, channels, size, size)).shape == (2, 7)
+
+
 # Errors
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda: classifier("resnet19"), r"name must be one of baseline_h, vgg16, .*, got 'resnet19'"),
+    (lambda: classifier("resnet19"), r"name must be one of baseline_h, small_cnn, .*, got 'resnet19'"),
     (lambda: classifier("resnet18", num_classes=1), "num_classes must be a whole number >= 2, got 1"),
     (lambda: classifier("vgg16", image_size=224), "image_size must be at most 32 for vgg16, got 224; resize"),
     (lambda: classifier("vgg16", image_size=0), "got 0"),
@@ -199,6 +324,16 @@ def test_annotated_shapes_are_the_shapes(call: Any, module: nn.Module, arguments
     (lambda: linear_head(num_classes=0), "num_classes must be a whole number >= 2"),
     (lambda: Critic(width=0), "width must be a whole number >= 1"),
     (lambda: Critic(width=4, scale="cube"), "scale must be one of sqrt, mean, none, got 'cube'"),  # type: ignore[arg-type]
+    (lambda: SmallCNN(1, 0), "image_size must be a whole number >= 1, got 0"),
+    (lambda: SmallCNN(0), "in_channels must be a whole number >= 1"),
+    (lambda: SmallCNN(num_classes=1), "num_classes must be a whole number >= 2"),
+    (lambda: SmallCNN(dropout=1.0), r"dropout must lie in \[0, 1\), got 1.0"),
+    (lambda: SmallCNN(dropout=float("nan")), "dropout must lie in"),
+    (lambda: WideResNet(depth=20), r"depth must be 6 n \+ 4 with n >= 1 blocks in each group, got 20; choose 10, 16, 28"),
+    (lambda: WideResNet(depth=4), "got 4"),
+    (lambda: WideResNet(widen=0), "widen must be a whole number >= 1"),
+    (lambda: split_last_layer(nn.Sequential(nn.Linear(2, 2), nn.ReLU())), r"the last layer must be linear, got 1 \(ReLU\); pass a"),
+    (lambda: split_last_layer(nn.Linear(2, 2)), r"got the model \(Linear\)"),
     (lambda: Critic(depth=0), "depth must be a whole number >= 1"),
     (lambda: representation_size(nn.Identity(), torch.rand(2, 1, 4, 4)), r"to \[N, d\], got \[2, 1, 4, 4\]; append nn.Flatten"),
     (lambda: representation_size(lambda x: x.mean(), torch.rand(2, 1, 4, 4)), r"got \[\]"),
@@ -207,3 +342,8 @@ def test_annotated_shapes_are_the_shapes(call: Any, module: nn.Module, arguments
 def test_bad_input_is_refused(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_split_wants_a_module() -> None:
+    with pytest.raises(TypeError, match=r"model must be an nn.Module, got function"):
+        split_last_layer(lambda x: x)  # type: ignore[arg-type]
