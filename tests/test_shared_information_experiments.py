@@ -220,7 +220,7 @@ def test_whoever_comes_second_waits_for_the_first(tmp_path: Path, capsys: pytest
 
 
 def test_models_lie_beside_the_run_that_asks_for_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("ROBINFO_RUN_DIR", str(tmp_path / "there" / "experiment" / "run"))
+    monkeypatch.setenv("ROBINFO_RESULTS", str(tmp_path / "there"))
     assert Study(TINY).checkpoint(METHODS["MMA"], 0).parent == tmp_path / "there" / "models"
 
 

@@ -861,8 +861,9 @@ def _kernel_manager(plan: _Plan, descriptor: int) -> type:
 
 
 def _kernel_environment(plan: _Plan) -> dict[str, str]:
-    """Environment additions: what `write_metrics` needs to know, and where this package is, unless in site-packages."""
-    request = {"ROBINFO_RUN_DIR": str(plan.run_dir.resolve()), "ROBINFO_STARTED": str(time.time())}
+    """Environment additions: what `write_metrics` needs to know, the results folder, and where this package is, unless in site-packages."""
+    run_dir = plan.run_dir.resolve()
+    request = {"ROBINFO_RUN_DIR": str(run_dir), "ROBINFO_RESULTS": str(run_dir.parents[1]), "ROBINFO_STARTED": str(time.time())}
     parent = str(_PACKAGE.parent)
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     known = {*paths, *site.getsitepackages(), site.getusersitepackages()}

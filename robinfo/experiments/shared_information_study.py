@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -814,9 +813,8 @@ class Study:
 
 # --- files of models ----------------------------------------------------------------------------------------------------
 def _models_folder() -> Path:
-    """Below the results folder, that of the run where `robinfo run` started this process."""
-    run = os.environ.get("ROBINFO_RUN_DIR")
-    return (Path(run).parents[1] if run else results_root()) / "models"
+    """Below the results folder, which `robinfo run` tells the notebook."""
+    return results_root() / "models"
 
 
 def _evaluation_folder(model: nn.Module, images: Tensor, labels: Tensor, name: str, attack: Attack) -> Path | None:
