@@ -11,15 +11,19 @@ __version__ = "0.1.0"
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
-_MODULES = ("attacks", "audit", "checks", "data", "estimators", "evaluation", "experiments", "figures", "models", "objectives",
-            "theory", "threats", "training", "vulnerability")
+_MODULES = ("attacks", "audit", "checks", "data", "dependence", "estimators", "evaluation", "experiments", "figures", "label_hypothesis",
+            "latent", "models", "objectives", "theory", "threats", "training", "vib", "vulnerability")
 _NAMES = {
     "threats": ("L1", "L2", "Linf"),
     "data": ("ImageDataset", "load", "to_float"),
     "models": ("Classifier", "Critic", "Encoder", "Normalized", "classifier", "linear_head", "mlp_head"),
+    "latent": ("GaussianLatent", "gaussian_classifier"),
+    "label_hypothesis": ("LabelHypothesisNetwork", "label_hypothesis_network"),
+    "vib": ("VIBNetwork", "vib_network"),
     "attacks": ("APGD", "AutoAttack", "CarliniWagner", "DDN", "FGSM", "FeatureMatching", "PGD", "RandomSearch", "Square", "Transfer"),
     "estimators": ("donsker_varadhan", "hsic", "info_nce", "jensen_shannon", "knn_bandwidth", "mmd_squared", "nwj"),
-    "objectives": ("AdversarialTraining", "InfoMax", "Standard"),
+    "dependence": ("HSIC", "MIGE", "MINE"),
+    "objectives": ("MART", "MMA", "TRADES", "VIB", "AdversarialTraining", "InfoMax", "LabelHypothesis", "SharedInformation", "Standard"),
     "training": ("fit",),
     "audit": ("AuditReport", "Finding"),
     "evaluation": ("accuracy", "evaluate", "robust_accuracy"),
