@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -165,3 +166,98 @@ def test_errors(call: Any, message: str) -> None:
 def test_a_measure_must_define_itself() -> None:
     with pytest.raises(NotImplementedError, match="_measure"):
         Dependence()(normal(3, 1), normal(3, 1))
+
+
+def test_hsic_is_the_trace_in_numpy_and_symmetric() -> None:
+    x, z = normal(25, 3, dtype=torch.float64), normal(25, 2, seed=1, dtype=torch.float64)
+    kernels = []
+    for points in (x.numpy(), z.numpy()):
+        distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+        width = np.sort(distances, 1)[:, 1:6].mean()
+        kernels.append(np.exp(-(distances**2) / (2 * width**2)))
+    centre = np.eye(25) - 1 / 25
+    assert float(HSIC(k=5)(x, z)) == pytest.approx(np.trace(kernels[0] @ centre @ kernels[1] @ centre) / 625, rel=1e-10)
+    assert float(HSIC(k=5)(x, z)) == pytest.approx(float(HSIC(k=5)(z, x)), rel=1e-10)
+
+
+def test_hsic_of_a_constant_is_zero_and_of_independent_samples_of_order_one_over_n() -> None:
+    x = normal(50, 2)
+    assert abs(float(HSIC()(x, torch.zeros(50, 3)))) < 1e-7
+    means = []
+    for n in (50, 200, 800):
+        means.append(sum(float(HSIC(bandwidth=1.0)(normal(n, 1, seed=s), normal(n, 1, seed=100 + s))) for s in range(10)) / 10)
+        assert 0 < means[-1] < 1 / n
+    assert 2 < means[0] / means[1] < 8 and 2 < means[1] / means[2] < 8  # 4 is expected
+
+
+@pytest.mark.parametrize("agreement", [0.0, 0.05, 0.15, 0.25])
+@pytest.mark.parametrize("bandwidth", [0.2, 0.5, 2.0])
+def test_hsic_of_two_bits_in_closed_form_below_the_squared_variation(agreement: float, bandwidth: float) -> None:
+    same, other = round(40 * (0.25 + agreement)), round(40 * (0.25 - agreement))
+    counts = torch.tensor([same, other, other, same])
+    x, z = (torch.tensor(v, dtype=torch.float64).repeat_interleave(counts)[:, None] for v in ([0, 0, 1, 1], [0, 1, 0, 1]))
+    value = float(HSIC(bandwidth=bandwidth)(x, z))
+    assert value == pytest.approx(4 * agreement**2 * (1 - math.exp(-1 / (2 * bandwidth**2))) ** 2, abs=1e-9)
+    assert value <= (2 * agreement) ** 2 + 1e-9
+
+
+@pytest.mark.parametrize(("dim", "limit"), [(1, 0.25), (2, 0.35), (4, 0.5)])
+def test_score_of_a_standard_normal_in_several_dimensions(dim: int, limit: float) -> None:
+    x = normal(600, dim)
+    assert float((spectral_stein_gradient(x) + x).norm() / x.norm()) < limit
+
+
+def test_score_turns_and_moves_with_the_samples() -> None:
+    x, angle = normal(120, 2, dtype=torch.float64), 0.7
+    turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]], dtype=torch.float64)
+    score, order = spectral_stein_gradient(x), torch.randperm(120, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(spectral_stein_gradient(x @ turn.T + 3), score @ turn.T, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(spectral_stein_gradient(x[order]), score[order], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("slope", [0.5, 1.0, 2.0])
+def test_mige_has_the_gradient_of_a_noisy_channel(slope: float) -> None:
+    """I = log(1 + a^2) / 2 for z = a x + e, so dI/da = a / (1 + a^2); mean of seeds 0 to 4, all deterministic."""
+    found = []
+    for seed in range(5):
+        a = torch.tensor(slope, requires_grad=True)
+        x, noise = normal(2, 400, 1, seed=seed)
+        MIGE()(x, a * x + noise).backward()
+        found.append(float(a.grad))
+    assert sum(found) / 5 == pytest.approx(slope / (1 + slope**2), rel=0.2, abs=0.03)
+
+
+def test_mige_does_not_see_shifts_nor_the_units_of_both() -> None:
+    """The information is invariant under x -> c x + b: gradients shrink by c, and along shift and common scale they nearly vanish."""
+    x, noise = normal(2, 300, 1, dtype=torch.float64)
+    x.requires_grad_()
+    z = (x + noise).detach()
+    gradient = torch.autograd.grad(MIGE()(x, z), x)[0]
+    scaled = torch.autograd.grad(MIGE()(3 * x + 5, 3 * z), x)[0]
+    torch.testing.assert_close(scaled, gradient, rtol=1e-6, atol=1e-9)
+    assert abs(float(gradient.sum())) < 0.1
+    c = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    MIGE()(c * x.detach(), c * z).backward()
+    assert abs(float(c.grad)) < 0.25
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda: MINE(hidden=512), TypeError, r"tuple of widths, got 512; for one layer write \(512,\)"),  # type: ignore[arg-type]
+    (lambda: MINE(hidden="512"), TypeError, "tuple of widths"),  # type: ignore[arg-type]
+    (lambda: MINE(hidden=(8.5,)), TypeError, "hidden"),  # type: ignore[arg-type]
+    (lambda: PairCritic(0, 2), ValueError, "dim_x"),
+    (lambda: PairCritic(2, 2, (0,)), ValueError, "hidden"),
+    (lambda: PairCritic(2, 2, 8), TypeError, "tuple of widths"),  # type: ignore[arg-type]
+    (lambda: spectral_stein_gradient(normal(5)), ValueError, "samples must have the shape"),
+    (lambda: spectral_stein_gradient(normal(5, 2), normal(5, 3)), ValueError, "queries must have the shape"),
+    (lambda: spectral_stein_gradient(normal(1, 2)), ValueError, "at least 2 rows"),
+    (lambda: spectral_stein_gradient(normal(5, 2).bfloat16()), TypeError, "float32 or float64"),
+    (lambda: spectral_stein_gradient(normal(5, 2), share=0.0), ValueError, "share"),
+    (lambda: spectral_stein_gradient(normal(5, 2), share=1.2), ValueError, r"share must lie in \(0, 1\]"),
+    (lambda: spectral_stein_gradient(normal(5, 2), bandwidth=0.0), ValueError, "bandwidth"),
+    (lambda: spectral_stein_gradient(torch.full((5, 2), math.nan)), ValueError, "samples must be finite"),
+    (lambda: MIGE()(torch.full((5, 2), math.inf), normal(5, 2)), ValueError, "must be finite"),
+])
+def test_bad_widths_and_samples(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()

@@ -19,7 +19,7 @@ from .base import Objective
 # %% auto #0
 __all__ = ['symmetric_kl', 'LogLinear', 'SharedInformation']
 
-# %% ../../nbs/methods/objectives_shared_information.ipynb #fda65bbd
+# %% ../../nbs/methods/objectives_shared_information.ipynb #ac894e56
 def symmetric_kl(mean: Float[Tensor, "n d"], std: Float[Tensor, "n d"], other_mean: Float[Tensor, "n d"],
                  other_std: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     r"""Symmetrised divergence of diagonal Gaussians, the mean of $D(p \Vert q)$ and $D(q \Vert p)$, for each sample.
@@ -47,9 +47,10 @@ def symmetric_kl(mean: Float[Tensor, "n d"], std: Float[Tensor, "n d"], other_me
     >>> symmetric_kl(torch.zeros(1, 1), torch.ones(1, 1), torch.ones(1, 1), torch.ones(1, 1))
     tensor([0.5000])
     """
-    ratio = (std / other_std).square()
-    shift = (mean - other_mean).square() * (std.square().reciprocal() + other_std.square().reciprocal())
-    return (ratio + ratio.reciprocal() - 2 + shift).sum(-1) / 4
+    scale, shift = std - other_std, mean - other_mean
+    # squares of quotients: the difference of nearly equal numbers is taken first, and a small variance does not underflow
+    parts = (scale / std + scale / other_std).square() + (shift / std).square() + (shift / other_std).square()
+    return parts.sum(-1) / 4
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class LogLinear:
         share = min(1.0, max(0.0, (epoch - self.hold) / self.ramp))
         return self.start ** (1 - share) * final**share if final else 0.0
 
-# %% ../../nbs/methods/objectives_shared_information.ipynb #e7123e09
+# %% ../../nbs/methods/objectives_shared_information.ipynb #0340392d
 @dataclass(frozen=True)
 class SharedInformation(Objective):
     r"""Adversarial training with shared information: two cross-entropies, a divergence of the two latents, and their dependence.
@@ -167,6 +168,8 @@ class SharedInformation(Objective):
             raise TypeError(f"dependence must be HSIC(), MINE() or MIGE(), got {self.dependence!r}; choose one of them")
         if self.location not in ("latent", "softmax"):
             raise ValueError(f"location must be 'latent' or 'softmax', got {self.location!r}; choose one of them")
+        if self.schedule is not None and not callable(self.schedule):
+            raise TypeError(f"schedule must be callable or None, got {self.schedule!r}; for example LogLinear()")
 
     def __str__(self) -> str:
         schedule = "" if self.schedule is None else f", {self.schedule}"
