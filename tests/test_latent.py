@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 
 from robinfo.attacks import PGD, ExpectationOverTransformation, is_randomised
 from robinfo.attacks.gradient import without_batch_norm
+from robinfo.evaluation import evaluate
 from robinfo.latent import MINIMUM_STD, GaussianLatent, gaussian_classifier
 from robinfo.models import ARCHITECTURES, classifier
 from robinfo.objectives import AdversarialTraining
@@ -175,6 +176,16 @@ def test_which_answers_are_random(inference: Any, seed: int | None, random: bool
         assert not torch.equal(model(pictures()), model.with_inference(inference, seed=1)(pictures()))
 
 
+def test_a_seeded_draw_has_one_noise_for_all_images() -> None:
+    model = tiny()
+    mean, std = model.encode(pictures())
+    epsilon = torch.randn(1, 5, generator=Generator().manual_seed(7)).double()
+    state = torch.get_rng_state()
+    torch.testing.assert_close(model.with_inference("sample", seed=7)(pictures()), model.classify(mean + std * epsilon))
+    model.with_inference("average", samples=3, seed=7)(pictures())
+    assert torch.equal(torch.get_rng_state(), state)  # seeded answers take nothing from the global numbers
+
+
 # Views
 
 
@@ -285,6 +296,29 @@ def test_half_precision_gives_single_precision_latents() -> None:
         mean, std = model.encode(pictures().float())
     assert mean.dtype == std.dtype == torch.float32
     torch.testing.assert_close(mean, model.encode(pictures().float())[0], rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize("inference", ANSWERS)
+def test_half_precision_answers_are_those_of_single_precision(inference: Any) -> None:
+    view = tiny().float().with_inference(inference, samples=50, seed=0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = view(pictures().float()).float()
+    torch.testing.assert_close(half.softmax(1), view(pictures().float()).softmax(1), rtol=0, atol=0.05)
+    if inference == "average":
+        torch.testing.assert_close(half.exp().sum(1), torch.ones(4), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("inference", ANSWERS)
+def test_evaluate_judges_the_answer_whatever_the_batch(inference: Any) -> None:
+    view = tiny().float().with_inference(inference, samples=5, seed=1)
+    images = torch.rand(12, 1, 4, 4, generator=Generator().manual_seed(2))
+    labels = view(images).argmax(1)
+    labels[:3] = (labels[:3] + 1) % 3
+    suite = {"PGD": PGD(Linf(0.9), steps=8, random_start=False)}
+    reports = [evaluate(view, images, labels, suite, batch_size=size) for size in (12, 5)]
+    assert reports[0].accuracies == reports[1].accuracies
+    assert reports[0].accuracies["clean"] == 0.75
+    assert reports[0].accuracies["PGD"] < 0.75
 
 
 def test_adversarial_training_takes_the_model_as_it_is() -> None:

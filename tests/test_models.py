@@ -169,6 +169,23 @@ def test_split_then_last_layer_is_the_model() -> None:
     assert model.encoder.training  # the parts that are not on the way are the model's own
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_split_is_recomposed_to_the_network(name: str) -> None:
+    torch.manual_seed(0)
+    size = 8 if name.startswith("wide") else 28
+    model = classifier(name, in_channels=1, image_size=size, num_classes=3).eval()
+    last = next(m for m in reversed(list(model.modules())) if isinstance(m, nn.Linear))
+    nn.init.normal_(last.weight)
+    features, length = split_last_layer(model)
+    images = torch.rand(2, 1, size, size)
+    with torch.no_grad():
+        rows, logits = features(images), model(images)
+        assert rows.shape == (2, length)
+        assert logits.abs().max() > 0.1
+        torch.testing.assert_close(last(rows), logits)
+    assert {id(p) for p in features.parameters()} == {id(p) for p in model.parameters()} - {id(p) for p in last.parameters()}
+
+
 def test_sharing_copy_is_changed_alone() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     twin = sharing_copy(model)
