@@ -196,9 +196,11 @@ def check_count(value: Any, name: str, *, minimum: int = 1) -> int:
         raise ValueError(f"{name} must be a whole number >= {minimum}, got {number}; choose {name} >= {minimum}")
     return int(number)
 
-# %% ../nbs/methods/checks.ipynb #39558497
+# %% ../nbs/methods/checks.ipynb #85464424
 def mode_dependent_layers(model: nn.Module) -> list[str]:
     """Names of the submodules in training mode whose output depends on the mode.
+
+    These are batch and instance normalisation, dropout, and every module of your own with a true attribute ``depends_on_mode``.
 
     Parameters
     ----------
@@ -221,7 +223,8 @@ def mode_dependent_layers(model: nn.Module) -> list[str]:
     from torch.nn.modules.instancenorm import _InstanceNorm
 
     kinds = (_BatchNorm, _DropoutNd, _InstanceNorm)
-    return [f"{name or 'model'} ({type(m).__name__})" for name, m in model.named_modules() if isinstance(m, kinds) and m.training]
+    return [f"{name or 'model'} ({type(m).__name__})" for name, m in model.named_modules()
+            if m.training and (isinstance(m, kinds) or getattr(m, "depends_on_mode", False) is True)]
 
 
 def check_evaluation_mode(model: nn.Module) -> None:

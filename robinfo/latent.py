@@ -17,7 +17,7 @@ from .models import classifier, sharing_copy, split_last_layer
 # %% auto #0
 __all__ = ['MINIMUM_STD', 'Inference', 'GaussianLatent', 'gaussian_classifier']
 
-# %% ../nbs/methods/latent.ipynb #ddcb23a7
+# %% ../nbs/methods/latent.ipynb #e8d0f2c8
 MINIMUM_STD = 1e-3
 Inference = Literal["mean", "sample", "average"]
 
@@ -64,6 +64,7 @@ class GaussianLatent(nn.Module):
     """
 
     noise: Tensor | None
+    depends_on_mode = True  # `check_evaluation_mode` asks
 
     def __init__(self, features: nn.Module, num_features: int, num_classes: int, *, latent: int,
                  inference: Inference = "mean", samples: int = 20, seed: int | None = None) -> None:
@@ -188,13 +189,13 @@ class GaussianLatent(nn.Module):
         if self.inference == "mean":
             return self.classify(mean)
         if self.inference == "sample":
-            return self.classify(self.sample(mean, std) if self.noise is None else mean + std * self.noise)
+            return self.classify(self.sample(mean, std) if self.noise is None else mean + std * self.noise.to(mean))
         return self._average(mean.unsqueeze(0), std.unsqueeze(0))
 
     def _average(self, mean: Float[Tensor, "1 n d"], std: Float[Tensor, "1 n d"]) -> Float[Tensor, "n k"]:
         """Logarithm of the average probability over the draws."""
         mean = mean.expand(self.samples, -1, -1)
-        z = self.sample(mean, std) if self.noise is None else mean + std * self.noise
+        z = self.sample(mean, std) if self.noise is None else mean + std * self.noise.to(mean)
         return self.classify(z).log_softmax(-1).logsumexp(0) - math.log(self.samples)
 
 # %% ../nbs/methods/latent.ipynb #2dff741f

@@ -1,8 +1,8 @@
 """PGD and FGSM: inside ball and range, never worse than before, closed form, foolbox, and nothing touched on the way."""
 from __future__ import annotations
 
-import itertools
 import gc
+import itertools
 import math
 import os
 import sys

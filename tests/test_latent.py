@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 
 from robinfo.attacks import PGD, ExpectationOverTransformation, is_randomised
 from robinfo.attacks.gradient import without_batch_norm
-from robinfo.evaluation import evaluate
+from robinfo.evaluation import evaluate, robust_accuracy
 from robinfo.latent import MINIMUM_STD, GaussianLatent, gaussian_classifier
 from robinfo.models import ARCHITECTURES, classifier
 from robinfo.objectives import AdversarialTraining
@@ -364,3 +364,11 @@ def test_annotated_shapes_are_the_shapes(call: Any, arguments: list[Tensor], wro
 def test_bad_input_is_refused(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_an_evaluation_refuses_a_network_in_training_mode() -> None:
+    """Also one without batch norm or dropout: it would be judged by one draw."""
+    network = GaussianLatent(nn.Flatten(), 16, 3, latent=4).train()
+    images, labels = torch.rand(4, 1, 4, 4), torch.zeros(4, dtype=torch.int64)
+    with pytest.raises(ValueError, match="GaussianLatent"):
+        robust_accuracy(network, images, labels, PGD(Linf(0.1), steps=1))
