@@ -147,8 +147,15 @@ def overall_verdict(rows: Sequence[Row]) -> str:
     if not verdicts:
         return "Not comparable: the paper has no such experiment"
     worst = max(verdicts, key=lambda v: ("reproduced", "with a caveat", "not reproduced", "not comparable").index(v or ""))
-    reasons = dict.fromkeys(row.settings for row in rows if row.verdict == worst == "not comparable" and row.settings)
-    return f"{worst}: {'; '.join(reasons)}".capitalize() if reasons else str(worst).capitalize()
+    texts = [row.settings for row in rows if row.paper is not None and row.verdict == worst == "not comparable" and row.settings]
+    sentence = f"{worst}: {_shared_clauses(texts)}" if texts else str(worst)
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _shared_clauses(texts: Sequence[str]) -> str:
+    """The clauses, between semicolons, that every text has, in the order of the first; a hint where there are none."""
+    clauses = [clause for clause in texts[0].split("; ") if all(clause in text.split("; ") for text in texts)]
+    return "; ".join(clauses) or "the settings differ from row to row"
 
 
 def _consistency(best: Mapping[str, float], allowed: Mapping[str, float]) -> str:
