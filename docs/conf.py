@@ -37,6 +37,7 @@ extensions = [
     "sphinx_design",
     "sphinx_proof",
     "measured_runs",
+    "short_names",
 ]
 root_doc = "index"
 exclude_patterns = ["**.ipynb_checkpoints", "**.part"]
@@ -63,7 +64,7 @@ autodoc_type_aliases = {name: name for name in ("ArrayLike", "NDArray", "FloatAr
 add_module_names = False
 maximum_signature_line_length = 88
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", rf"(?!{_cfg['lib_path']}\b).*")]  # check our own names only
+nitpick_ignore_regex = [(r"py:.*", rf"(?!{_cfg['lib_path']}\b).*"), (r"py:.*", r".*\._\w+")]  # check our own public names only
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 napoleon_google_docstring = False
 napoleon_numpy_docstring = True
