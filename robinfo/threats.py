@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['Threat', 'Linf', 'L2', 'L1']
 
-# %% ../nbs/methods/threats.ipynb #971412a3
+# %% ../nbs/methods/threats.ipynb #3fcad744
 @dataclass(frozen=True)
 class Threat:
     """A norm ball of allowed perturbations; use `Linf`, `L2` or `L1`.
@@ -148,6 +148,21 @@ class Threat:
         True
         """
         raise NotImplementedError
+
+    def of_image(self, number: int) -> Threat:
+        """The ball around one image of a batch; a subclass may have balls of several sizes.
+
+        Parameters
+        ----------
+        number : int
+            Place of the image in the batch.
+
+        Returns
+        -------
+        Threat
+            This one.
+        """
+        return self
 
     def step(self, gradient: Tensor, size: float) -> Tensor:
         """Steepest-ascent step: the perturbation of norm `size` with the largest inner product with `gradient`.

@@ -927,3 +927,20 @@ def test_average_and_detector_refuse_bad_settings() -> None:
         is_randomised(small_model(), batch()[0], forwards=1)
     with pytest.raises(ValueError, match=r"images must lie in \[0, 1\]"):
         is_randomised(small_model(), batch()[0] * 2)
+
+
+@pytest.mark.parametrize("kind", [Linf, L2, L1])
+def test_minimal_radius_of_a_seeded_search_does_not_depend_on_the_batch(kind: Any) -> None:
+    """With random starts too, every image has its own."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(9, 3)).double()
+    images = torch.rand(7, 1, 3, 3, dtype=torch.float64)
+    labels = model(images).argmax(1)
+    high = {Linf: 0.5, L2: 1.5, L1: 4.0}[kind]
+
+    def radii(rows: slice) -> Tensor:
+        return minimal_radius(model, images[rows], labels[rows], lambda r: PGD(kind(r), steps=4, seed=0), high=high, tolerance=high / 64)
+
+    whole = radii(slice(0, 7))
+    assert bool((whole < high).any())
+    assert torch.equal(torch.cat([radii(slice(0, 1)), radii(slice(1, 4)), radii(slice(4, 7))]), whole)

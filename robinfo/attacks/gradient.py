@@ -503,7 +503,7 @@ class PGD:
                 fooled[claimed] = model(x_adv[claimed].contiguous()).argmax(1) != labels[claimed]
         return value.double().clamp(-0.4 * _OFFSET, 0.4 * _OFFSET) + _OFFSET * fooled  # in single precision the loss would be swallowed
 
-# %% ../../nbs/methods/attacks_gradient.ipynb #1b26b3e9
+# %% ../../nbs/methods/attacks_gradient.ipynb #102bda81
 class _Kept:
     """The best image so far of every image of a batch, while the search goes on for some of them."""
 
@@ -526,9 +526,9 @@ class _Kept:
 def _drawn_one_by_one(threat: Threat, images: Tensor, key: tuple[int, ...]) -> Tensor:
     """A uniform draw from the ball around every image, from a generator seeded by a key and the image's own pixels."""
     drawn = []
-    for image in images.detach().cpu().contiguous().split(1):
+    for number, image in enumerate(images.detach().cpu().contiguous().split(1)):
         digest = hashlib.sha256(repr(key).encode() + image.view(torch.uint8).numpy().tobytes()).digest()
-        drawn.append(threat.random(image, Generator().manual_seed(int.from_bytes(digest[:8], "little"))))
+        drawn.append(threat.of_image(number).random(image, Generator().manual_seed(int.from_bytes(digest[:8], "little"))))
     return torch.cat(drawn).to(images.device) if drawn else images
 
 

@@ -548,7 +548,7 @@ def _next_of_another_class(labels: Tensor | None, count: int) -> Int[Tensor, " n
         raise ValueError(f"a batch needs two classes to choose guides from, got only class {int(labels[0])}; pass guide=images")
     return order.gather(1, differs.int().argmax(1, keepdim=True)).flatten()
 
-# %% ../../nbs/methods/attacks_search.ipynb #628b7649
+# %% ../../nbs/methods/attacks_search.ipynb #ff43bd4a
 @dataclass(frozen=True)
 class _RadiusPerImage(Threat):
     """A ball with a radius of its own, and a step of its own length, for each image of a batch."""
@@ -565,7 +565,11 @@ class _RadiusPerImage(Threat):
 
     def random(self, x: Tensor, generator: Generator | None = None) -> Tensor:
         """As `Threat.random`."""
-        return x + self.radii * self.unit.random(torch.zeros_like(x), generator)
+        return x + self.radii.to(x) * self.unit.random(torch.zeros_like(x), generator)
+
+    def of_image(self, number: int) -> Threat:
+        """As `Threat.of_image`."""
+        return replace(self, radii=self.radii[number : number + 1], sizes=self.sizes[number : number + 1])
 
     def step(self, gradient: Tensor, size: float) -> Tensor:
         """As `Threat.step`, with the lengths of the images instead of `size`."""

@@ -5,11 +5,11 @@ experiment has trained, attacks, and returns what was measured, with its rows, i
 """
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from robinfo.experiments.models_store import apart as _apart
 from robinfo.experiments.record import Row, compare, markdown_table, paper_row
 from robinfo.experiments.shared_information_study import (
     METHODS,
@@ -151,13 +151,6 @@ class WhiteBox:
         odd = [m for m in self.counts if _apart(self.total(m, "AA"), self.total(m, "PGD-40")) > 2]
         return (f"; accuracy under AutoAttack above that under PGD-40 beyond two standard errors: {', '.join(odd) or 'no method'}"
                 " (the paper prints it for its own method on CIFAR-10)")
-
-
-def _apart(a: tuple[int, int], b: tuple[int, int]) -> float:
-    """By how many standard errors the first share is above the second; a share of 0 or 1 counts as one image away from it."""
-    (x, n), (y, m) = a, b
-    p, q = (min(max(k, 1), total - 1) / total if total > 1 else 0.5 for k, total in (a, b))
-    return (x / n - y / m) / math.sqrt(p * (1 - p) / n + q * (1 - q) / m)
 
 
 def _published(table: str) -> Iterator[dict[str, Any]]:

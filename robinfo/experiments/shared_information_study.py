@@ -5,24 +5,24 @@ them, and `Study` trains each model once, finds it again in any later run, attac
 """
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from robinfo.attacks import PGD, AutoAttack, CarliniWagner
-from robinfo.attacks.library import LibraryAttack
 from robinfo.data import ImageDataset, augmentation, load, stratified_order, to_float
 from robinfo.evaluation import evaluate, survivors
-from robinfo.experiments.record import Row, code_hash, judge, paper_row, results_root, write_json
+from robinfo.experiments.models_store import Count, model_file, note_model
+from robinfo.experiments.models_store import evaluation_folder as _evaluation_folder
+from robinfo.experiments.models_store import only_writer as _only_writer
+from robinfo.experiments.record import Row, judge, paper_row
 from robinfo.latent import GaussianLatent, gaussian_classifier
 from robinfo.models import classifier
 from robinfo.objectives import AdversarialTraining, Objective, Standard
@@ -539,22 +539,6 @@ def _evaluation_attack(settings: Settings, name: str) -> Attack | None:
     raise ValueError(f"an attack must be natural, PGD-k, C&W(l2) or AA, got {name!r}; for example PGD-20")
 
 
-class Count(NamedTuple):
-    """How many images are classified correctly after an attack.
-
-    Attributes
-    ----------
-    correct, n : int
-        Images still right, and images attacked.
-    attack : str
-        The attack with its settings; empty for clean images.
-    """
-
-    correct: int
-    n: int
-    attack: str = ""
-
-
 # --- the study ----------------------------------------------------------------------------------------------------------
 class Study:
     """Data, models that are trained once and found again, evaluation, rows.
@@ -655,9 +639,7 @@ class Study:
         Path
             Below the results folder, in ``models``.
         """
-        text = json.dumps(self.identity(variant, seed, **options), sort_keys=True)
-        name = f"{self.settings.dataset}-{variant.method.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.safetensors"
-        return _models_folder() / name
+        return model_file(self.identity(variant, seed, **options), f"{self.settings.dataset}-{variant.method.lower()}")
 
     def trained(self, variant: Variant, seed: int, *, epochs: int | None = None, train_fraction: float = 1.0,
                 at: int | Literal["early"] | None = None) -> nn.Module:
@@ -717,7 +699,7 @@ class Study:
             learning_rate=plan.learning_rate, weight_decay=plan.weight_decay, optimizer=plan.optimizer, milestones=plan.milestones,
             decay=plan.decay, augment=None if name == "none" else augmentation(name, settings.dataset), checkpoint=path,
             device=settings.device, precision=settings.precision)
-        _note(path, self.identity(variant, seed, epochs=epochs, train_fraction=train_fraction), history)
+        note_model(path, self.identity(variant, seed, epochs=epochs, train_fraction=train_fraction), history)
         if stop < plan.epochs:
             save_tensors(copy, model.state_dict(), {"epoch": str(stop)})
 
@@ -811,24 +793,7 @@ class Study:
         return judge(row, comparable=s.comparable)
 
 
-# --- files of models ----------------------------------------------------------------------------------------------------
-def _models_folder() -> Path:
-    """Below the results folder, which `robinfo run` tells the notebook."""
-    return results_root() / "models"
-
-
-def _evaluation_folder(model: nn.Module, images: Tensor, labels: Tensor, name: str, attack: Attack) -> Path | None:
-    """Where the finished batches of an evaluation lie; None where the settings in words do not decide what it finds."""
-    drawn = isinstance(model, GaussianLatent) and model.inference != "mean" and model.seed is None
-    told = getattr(attack, "seed", 0) is not None and isinstance(getattr(attack, "loss", None), str | None)
-    if drawn or not told or not isinstance(attack, PGD | LibraryAttack):
-        return None
-    digest = hashlib.sha256(f"{code_hash()} {model} {name} {attack}".encode())
-    for tensor in (*model.state_dict().values(), images, labels):
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return _models_folder() / "evaluations" / digest.hexdigest()[:16]
-
-
+# --- copies of models ---------------------------------------------------------------------------------------------------
 def _copy_of(path: Path, epoch: int) -> Path:
     """Where the weights after an epoch lie."""
     return path.with_name(f"{path.stem}-epoch{epoch}.safetensors")
@@ -841,34 +806,9 @@ def _epochs_done(path: Path) -> int:
     return len(json.loads(load_tensors(path)[1].get("robinfo", "{}")).get("history", ()))
 
 
-def _note(path: Path, identity: Mapping[str, str], history: History) -> None:
-    """Write beside a checkpoint what it is, how long it took so far, and the metrics of its last epoch."""
-    file = path.with_suffix(".json")
-    before = json.loads(file.read_text(encoding="utf-8"))["seconds"] if file.exists() else 0.0
-    write_json(file, {**identity, "epochs": len(history.epochs), "seconds": round(before + history.seconds, 1), "last": history.epochs[-1]})
-
-
 def _load_copy(model: nn.Module, path: Path) -> None:
     """Give a model the weights after an earlier epoch."""
     if not path.exists():
         raise ValueError(f"the weights after that epoch were not kept, got no file {path.name}; remove {path.parent.name}/"
                          f"{path.name.split('-epoch')[0]}.safetensors to train again")
     model.load_state_dict(load_tensors(path)[0])
-
-
-@contextmanager
-def _only_writer(path: Path) -> Iterator[None]:
-    """Hold a model's files against other processes; whoever comes second waits, and then finds the model trained."""
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    keep_out = path.parent / ".gitignore"
-    if not keep_out.exists():
-        keep_out.write_text("*\n")
-    with path.with_name(f"{path.stem}-lock.part").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("waiting: another process trains this model", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
