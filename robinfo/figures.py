@@ -41,6 +41,33 @@ def compact_png(figure: Any, colours: int = 64) -> bytes:
     return small.getvalue()
 
 
+def finished(figure: Any) -> Any:
+    """A figure laid out and closed: a notebook shows it once, where it is returned.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        The figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The same.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> figure = Figure(figsize=(1, 1))
+    >>> finished(figure) is figure
+    True
+    """
+    import matplotlib.pyplot as plt
+
+    figure.tight_layout()
+    plt.close(figure)
+    return figure
+
+
 def use_house_style() -> None:
     """Set the style for this session, and in a notebook show every figure as a compact PNG.
 

@@ -18,7 +18,7 @@ from robinfo.experiments.shared_information import (
     ATTACKS,
     EarlyStopping,
     WhiteBox,
-    _apart,
+    apart,
     early_stopping,
     plot_early_stopping,
     plot_white_box,
@@ -32,10 +32,10 @@ from robinfo.experiments.shared_information_study import (
     Settings,
     Study,
     Variant,
-    _evaluation_folder,
-    _only_writer,
     evaluation_attacks,
+    evaluation_folder,
     of_method,
+    only_writer,
     ours,
     paper_recipe,
 )
@@ -206,10 +206,10 @@ def test_whoever_comes_second_waits_for_the_first(tmp_path: Path, capsys: pytest
 
     def second() -> None:
         """The lock belongs to the opened file, so that a thread stands for another process."""
-        with _only_writer(path):
+        with only_writer(path):
             events.append("second")
 
-    with _only_writer(path):
+    with only_writer(path):
         other = threading.Thread(target=second)
         other.start()
         other.join(timeout=0.2)
@@ -271,9 +271,9 @@ def test_an_evaluation_is_found_again_where_its_settings_decide_it() -> None:
         before = len(calls)
         study.counts(model, own)
         assert len(calls) - before == 3
-    assert _evaluation_folder(model, *study.test, "PGD-3", PGD(TINY.threat, steps=3)) is None  # no seed
+    assert evaluation_folder(model, *study.test, "PGD-3", PGD(TINY.threat, steps=3)) is None  # no seed
     drawn = ours().network(TINY, study.data).eval().with_inference("sample")  # type: ignore[operator]
-    assert _evaluation_folder(drawn, *study.test, "PGD-3", suite["PGD-3"]) is None  # type: ignore[arg-type]
+    assert evaluation_folder(drawn, *study.test, "PGD-3", suite["PGD-3"]) is None  # type: ignore[arg-type]
 
 
 def test_rows_stand_beside_the_papers_cells() -> None:
@@ -327,8 +327,8 @@ def test_cells_that_were_not_run_say_so() -> None:
 
 
 def test_shares_are_compared_by_standard_errors() -> None:
-    assert _apart((90, 100), (90, 100)) == 0 and _apart((96, 100), (50, 100)) > 2 > _apart((90, 100), (88, 100)) > 0
-    assert _apart((0, 10), (10, 10)) < -2 and _apart((1, 1), (0, 1)) == pytest.approx(2**0.5)
+    assert apart((90, 100), (90, 100)) == 0 and apart((96, 100), (50, 100)) > 2 > apart((90, 100), (88, 100)) > 0
+    assert apart((0, 10), (10, 10)) < -2 and apart((1, 1), (0, 1)) == pytest.approx(2**0.5)
 
 
 # --- experiments --------------------------------------------------------------------------------------------------------

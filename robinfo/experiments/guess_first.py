@@ -34,7 +34,7 @@ from robinfo.experiments.guess_first_study import (
 from robinfo.experiments.models_store import Count, apart
 from robinfo.experiments.record import VERDICTS, Row, compare, markdown_table
 from robinfo.experiments.worst_case_mi import overall_verdict
-from robinfo.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
+from robinfo.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, finished
 from robinfo.training import readable_time
 
 __all__ = ["Curves", "Settings", "Table", "figure3", "plot_figure3", "plot_table", "table"]
@@ -58,15 +58,6 @@ def colour_of(method: str) -> str:
         One colour for all models that are not in the paper's tables.
     """
     return COLOURS.get(method, PINK)
-
-
-def _finished(figure: Any) -> Any:
-    """The figure, laid out and closed: a notebook shows it once, where it is returned."""
-    import matplotlib.pyplot as plt
-
-    figure.tight_layout()
-    plt.close(figure)
-    return figure
 
 
 # --- Tables 1 and 2 -----------------------------------------------------------------------------------------------------
@@ -393,7 +384,7 @@ def plot_table(result: Table) -> Any:
     figure.suptitle(_headline(result), x=0.01, ha="left", fontsize=10, fontweight="bold")
     figure.text(0.01, -0.02, f"{s.dataset}; lines: 95 % intervals; diamonds: the paper (MNIST, Fashion-MNIST only); open circles: plain transfer; "
                 "radius L2 for C&W, Linf otherwise", fontsize=7, color=GREY)
-    return _finished(figure)
+    return finished(figure)
 
 
 def _panel(axis: Any, rows: Mapping[tuple[str, str | None, str | None], Row], result: Table, cells: Sequence[Cell]) -> None:
@@ -662,7 +653,7 @@ def plot_figure3(result: Curves) -> Any:
     axes[0][-1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     n = len(next(iter(next(iter(result.radii.values())).values())))
     figure.suptitle(f"{_longest(result)} ({result.study.settings.dataset}, n = {n})", x=0.01, ha="left", fontsize=10, fontweight="bold")
-    return _finished(figure)
+    return finished(figure)
 
 
 def _longest(result: Curves) -> str:

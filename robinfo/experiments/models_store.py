@@ -4,7 +4,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from robinfo.experiments.record import code_hash, results_root, write_json
 from robinfo.latent import GaussianLatent
 from robinfo.training import History
 
-__all__ = ["Count", "apart", "evaluation_folder", "model_file", "models_folder", "note_model", "only_writer"]
+__all__ = ["Count", "Tally", "apart", "evaluation_folder", "model_file", "models_folder", "note_model", "only_writer"]
 
 Attack = Callable[..., Tensor]
 
@@ -38,6 +38,44 @@ class Count(NamedTuple):
     correct: int
     n: int
     attack: str = ""
+
+
+class Tally:
+    """What was counted for some names, methods or cases: one dict of counts by attack for each seed."""
+
+    counts: Mapping[str, Sequence[Mapping[str, Count]]]
+
+    def total(self, name: str, attack: str) -> tuple[int, int]:
+        """Correct images and all images, summed over the seeds.
+
+        Parameters
+        ----------
+        name, attack : str
+            What was counted, and after which attack.
+
+        Returns
+        -------
+        (int, int)
+            Correct, attacked.
+        """
+        trials = [trial[attack] for trial in self.counts[name]]
+        return sum(t.correct for t in trials), sum(t.n for t in trials)
+
+    def accuracy(self, name: str, attack: str) -> float:
+        """Share of the images that are classified correctly, over all seeds.
+
+        Parameters
+        ----------
+        name, attack : str
+            As for `total`.
+
+        Returns
+        -------
+        float
+            Per cent.
+        """
+        correct, n = self.total(name, attack)
+        return 100 * correct / n
 
 
 def apart(a: tuple[int, int], b: tuple[int, int]) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from robinfo.experiments.models_store import apart as _apart
+from robinfo.experiments.models_store import Tally, apart
 from robinfo.experiments.record import Row, compare, markdown_table, paper_row
 from robinfo.experiments.shared_information_study import (
     METHODS,
@@ -20,7 +20,7 @@ from robinfo.experiments.shared_information_study import (
     evaluation_attacks,
 )
 from robinfo.experiments.worst_case_mi import overall_verdict
-from robinfo.figures import BLUE, GREEN, GREY, ORANGE, PINK, RED
+from robinfo.figures import BLUE, GREEN, GREY, ORANGE, PINK, RED, finished
 
 __all__ = ["ATTACKS", "EarlyStopping", "Settings", "WhiteBox", "early_stopping", "plot_early_stopping", "plot_white_box", "white_box"]
 
@@ -28,15 +28,6 @@ ATTACKS = ("natural", "PGD-20", "PGD-40", "C&W(l2)", "AA")
 _COLOURS = dict(zip(ATTACKS, (BLUE, GREEN, ORANGE, PINK, RED), strict=True))
 _PAPER_CASES = {"4": (("MNIST", "4-layer CNN"), ("CIFAR-10", "ResNet18")), "11": (("CIFAR-10", "ResNet18 (assumed)"),),
                 "5": (("CIFAR-10", "WideResNet-34-10"), ("CIFAR-100", "WideResNet-34-10"))}
-
-
-def _finished(figure: Any) -> Any:
-    """The figure, laid out and closed: a notebook shows it once, where it is returned."""
-    import matplotlib.pyplot as plt
-
-    figure.tight_layout()
-    plt.close(figure)
-    return figure
 
 
 def _variants(methods: Sequence[str]) -> list[Variant]:
@@ -49,7 +40,7 @@ def _variants(methods: Sequence[str]) -> list[Variant]:
 
 # --- Tables 4 and 5 -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class WhiteBox:
+class WhiteBox(Tally):
     """Correct test images of several methods after several attacks.
 
     Attributes
@@ -83,38 +74,6 @@ class WhiteBox:
             rows += self.study.rows(self.table, METHODS[method], trials, model=model, note=f"weights after epoch {self.epochs[method]}")
         return rows
 
-    def total(self, method: str, attack: str) -> tuple[int, int]:
-        """Correct images and all images, summed over the seeds.
-
-        Parameters
-        ----------
-        method, attack : str
-            By name.
-
-        Returns
-        -------
-        (int, int)
-            Correct, attacked.
-        """
-        trials = [trial[attack] for trial in self.counts[method]]
-        return sum(t.correct for t in trials), sum(t.n for t in trials)
-
-    def accuracy(self, method: str, attack: str) -> float:
-        """Share of the images that are classified correctly, over all seeds.
-
-        Parameters
-        ----------
-        method, attack : str
-            By name.
-
-        Returns
-        -------
-        float
-            Per cent.
-        """
-        correct, n = self.total(method, attack)
-        return 100 * correct / n
-
     @property
     def best(self) -> str:
         """The method with the highest accuracy under the last attack; the first of several."""
@@ -141,14 +100,14 @@ class WhiteBox:
         found = f"highest under {last}: {best} ({self.accuracy(best, last):.1f} % of {self.total(best, last)[1]})"
         if "Ours" in self.counts and best != "Ours":
             found += (f"; Ours {self.accuracy('Ours', last):.1f} %: "
-                      f"{'less' if _apart(self.total(best, last), self.total('Ours', last)) > 2 else 'not less'} beyond two standard errors")
+                      f"{'less' if apart(self.total(best, last), self.total('Ours', last)) > 2 else 'not less'} beyond two standard errors")
         return f"{overall_verdict(self.rows)}. As found in {self.study.settings.threat}, {found}{self._order_of_attacks()}."
 
     def _order_of_attacks(self) -> str:
         """Whether the ensemble leaves fewer images than PGD-40, as it has to."""
         if not {"AA", "PGD-40"} <= set(self.attacks):
             return ""
-        odd = [m for m in self.counts if _apart(self.total(m, "AA"), self.total(m, "PGD-40")) > 2]
+        odd = [m for m in self.counts if apart(self.total(m, "AA"), self.total(m, "PGD-40")) > 2]
         return (f"; accuracy under AutoAttack above that under PGD-40 beyond two standard errors: {', '.join(odd) or 'no method'}"
                 " (the paper prints it for its own method on CIFAR-10)")
 
@@ -242,7 +201,7 @@ def plot_white_box(result: WhiteBox) -> Any:
              xlabel=f"accuracy, % ({result.study.settings.dataset}, {result.study.settings.threat})")
     axis.set_title(f"Highest under {result.attacks[-1]}: {result.best}", loc="left")
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    return _finished(figure)
+    return finished(figure)
 
 
 def _interval_and_paper(axis: Any, row: Row, y: float, *, label: bool) -> None:
@@ -278,7 +237,7 @@ class EarlyStopping:
         parts = []
         for method in self.early.counts:
             gap = self.early.accuracy(method, last) - self.last.accuracy(method, last)
-            size = abs(_apart(self.early.total(method, last), self.last.total(method, last)))
+            size = abs(apart(self.early.total(method, last), self.last.total(method, last)))
             parts.append(f"{method} {gap:+.1f} points{'' if size > 2 else ' (within two standard errors)'}")
         return (f"{overall_verdict(self.early.rows)}. Accuracy under {last} at the stopping epoch minus that at the last one: "
                 f"{', '.join(parts)}.")
@@ -348,4 +307,4 @@ def plot_early_stopping(result: EarlyStopping) -> Any:
              xlabel=f"accuracy, % ({result.early.study.settings.dataset}, {result.early.study.settings.threat})")
     axis.set_title(f"Stopping early is better under {shown[1]} for {gains} of {len(methods)} methods", loc="left")
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    return _finished(figure)
+    return finished(figure)

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from robinfo.experiments.record import Row, judge, paper_row
-from robinfo.experiments.shared_information import _finished, _variants
+from robinfo.experiments.shared_information import _variants
 from robinfo.experiments.shared_information_study import PAPER_MODEL, Settings, Study, Variant
 from robinfo.experiments.shared_information_tables import short_verdict
-from robinfo.figures import BLUE, GREY, ORANGE
+from robinfo.figures import BLUE, GREY, ORANGE, finished
 from robinfo.objectives import Objective
 
 __all__ = ["Cost", "Costs", "cost", "plot_cost"]
@@ -331,4 +331,4 @@ def plot_cost(result: Costs) -> Any:
         axis.set(xlabel=f"{title}, ×", yticks=range(len(methods)), yticklabels=list(reversed(methods)), ylim=(-0.5, len(methods) - 0.5))
     axes[-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     figure.suptitle(result.claim(), x=0.01, ha="left", fontsize=10)
-    return _finished(figure)
+    return finished(figure)

@@ -13,9 +13,10 @@ from torch import Generator, Tensor, nn
 
 from robinfo.attacks import FeatureMatching
 from robinfo.experiments.record import Row
-from robinfo.experiments.shared_information import _finished, _variants
+from robinfo.experiments.shared_information import _variants
 from robinfo.experiments.shared_information_study import METHODS, Count, Settings, Study, Variant
 from robinfo.experiments.shared_information_tables import Case, Grid, _against, _cells
+from robinfo.figures import BLUE, GREEN, ORANGE, PINK, RED, finished
 from robinfo.latent import GaussianLatent
 from robinfo.models import split_last_layer
 from robinfo.objectives import Objective
@@ -258,7 +259,6 @@ def plot_sigma(grid: Grid) -> Any:
     """
     import matplotlib.pyplot as plt
 
-    from robinfo.figures import BLUE, GREEN, ORANGE, PINK, RED
 
     last = grid.attacks[-1]
     names = ["natural", *(a for a in grid.attacks if a.startswith(last.split(" sigma")[0] + " "))]
@@ -275,7 +275,7 @@ def plot_sigma(grid: Grid) -> Any:
     axis.set(xlabel="half width of the box, 255ths (0: clean)", ylabel=f"accuracy, % ({grid.study.settings.dataset}, n={n})")
     axis.set_title(f"Highest in the widest box: {grid.best(last)}", loc="left")
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    return _finished(figure)
+    return finished(figure)
 
 
 # --- Figure 4 -----------------------------------------------------------------------------------------------------------
@@ -439,4 +439,4 @@ def plot_pictures(result: Pictures, *, image: int = 0) -> Any:
             axis.set(xticks=[], yticks=[])
         axes[i][0].set_ylabel("input of the last" if layer == "last" else layer, fontsize=7)
     figure.suptitle(result.claim(), x=0.01, ha="left", fontsize=9)
-    return _finished(figure)
+    return finished(figure)

@@ -19,9 +19,7 @@ from torch import Tensor, nn
 from robinfo.attacks import PGD, AutoAttack, CarliniWagner
 from robinfo.data import ImageDataset, augmentation, load, stratified_order, to_float
 from robinfo.evaluation import evaluate, survivors
-from robinfo.experiments.models_store import Count, model_file, note_model
-from robinfo.experiments.models_store import evaluation_folder as _evaluation_folder
-from robinfo.experiments.models_store import only_writer as _only_writer
+from robinfo.experiments.models_store import Count, evaluation_folder, model_file, note_model, only_writer
 from robinfo.experiments.record import Row, judge, paper_row
 from robinfo.latent import GaussianLatent, gaussian_classifier
 from robinfo.models import classifier
@@ -677,7 +675,7 @@ class Study:
             torch.manual_seed(seed)
             model = variant.network(self.settings, self.data)
         self._heading(f"{variant.name}, {variant.architecture or self.settings.network}, seed {seed}")
-        with _only_writer(path):
+        with only_writer(path):
             for stop in stops:
                 self._train(variant, model, path, plan, stop, seed, **options)
         if early is not None and early != plan.epochs:
@@ -740,7 +738,7 @@ class Study:
                 alive = survivors(model, images, labels, batch_size=500)
             else:
                 alive = evaluate(model, images, labels, {name: attack}, batch_size=500, progress=True,
-                                 checkpoint=_evaluation_folder(model, images, labels, name, attack)).survivors[name]
+                                 checkpoint=evaluation_folder(model, images, labels, name, attack)).survivors[name]
             correct, n = int(alive.sum()), len(labels)
             found[name] = Count(correct, n, "" if attack is None else str(attack))
             print(f"  {name}: {100 * correct / n:.2f} % of {n} in {readable_time(time.perf_counter() - started)}", flush=True)

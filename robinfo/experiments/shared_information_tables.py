@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from robinfo.attacks import Square
 from robinfo.dependence import HSIC, MIGE, MINE
+from robinfo.experiments.models_store import Tally, apart
 from robinfo.experiments.record import Row, compare, markdown_table, paper_row
-from robinfo.experiments.shared_information import _apart, _finished, _printed, _quantity, _variants
+from robinfo.experiments.shared_information import _printed, _quantity, _variants
 from robinfo.experiments.shared_information_study import (
     PAPER_MODEL,
     SURROGATE,
@@ -28,7 +29,7 @@ from robinfo.experiments.shared_information_study import (
     ours,
 )
 from robinfo.experiments.worst_case_mi import overall_verdict
-from robinfo.figures import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
+from robinfo.figures import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, finished
 
 __all__ = ["ABLATIONS", "Case", "Contrast", "Grid", "Settings", "ablation", "black_box", "data_efficiency", "estimators", "location",
            "plot_curves", "plot_grid", "plot_trade_off", "short_verdict", "trade_off", "trade_off_verdict", "undominated", "weights"]
@@ -86,7 +87,7 @@ class Contrast(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Grid:
+class Grid(Tally):
     """Correct test images of several cases after several attacks.
 
     Attributes
@@ -146,38 +147,6 @@ class Grid:
             made[attack] = self.study.rows(self.table, case.variant, trials, note=note, paper=fields, paper_attack=self.paper_attack)[0]
         return made
 
-    def total(self, case: str, attack: str) -> tuple[int, int]:
-        """Correct images and all images, summed over the seeds.
-
-        Parameters
-        ----------
-        case, attack : str
-            By name.
-
-        Returns
-        -------
-        (int, int)
-            Correct, attacked.
-        """
-        trials = [trial[attack] for trial in self.counts[case]]
-        return sum(t.correct for t in trials), sum(t.n for t in trials)
-
-    def accuracy(self, case: str, attack: str) -> float:
-        """Share of the images that are classified correctly, over all seeds.
-
-        Parameters
-        ----------
-        case, attack : str
-            By name.
-
-        Returns
-        -------
-        float
-            Per cent.
-        """
-        correct, n = self.total(case, attack)
-        return 100 * correct / n
-
     def best(self, attack: str) -> str:
         """The case with the highest accuracy under an attack.
 
@@ -209,7 +178,7 @@ class Grid:
                 cells = [self._rows_of(name)[c.attack].paper for name in (c.first, c.second)]
                 printed = None if None in cells else cells[0]["mean"] - cells[1]["mean"]  # type: ignore[index]
                 gap = self.accuracy(c.first, c.attack) - self.accuracy(c.second, c.attack)
-                found.append((c, printed, gap, _apart(self.total(c.first, c.attack), self.total(c.second, c.attack))))
+                found.append((c, printed, gap, apart(self.total(c.first, c.attack), self.total(c.second, c.attack))))
         return found
 
     def contrast_table(self) -> str:
@@ -724,7 +693,7 @@ def plot_grid(grid: Grid, title: str | None = None) -> Any:
     axis.set(yticks=range(len(names)), yticklabels=names, ylim=(-0.6, len(names) - 0.4), xlabel=_axis(grid))
     axis.set_title(title or grid.claim(), loc="left")
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    return _finished(figure)
+    return finished(figure)
 
 
 def _axis(grid: Grid) -> str:
@@ -771,7 +740,7 @@ def plot_curves(grid: Grid, *, xlabel: str, attack: str | None = None) -> Any:
     axis.set(xlabel=xlabel, ylabel="clean accuracy, %" if under == "natural" else f"accuracy under {under}, %")
     axis.set_title(grid.claim(), loc="left", fontsize=10)
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    return _finished(figure)
+    return finished(figure)
 
 
 def plot_trade_off(grid: Grid) -> Any:
@@ -802,4 +771,4 @@ def plot_trade_off(grid: Grid) -> Any:
     axis.set(xlabel=f"clean accuracy, % ({settings.dataset}; beside a point: beta)", ylabel=f"accuracy under {robust}, % ({settings.threat})")
     axis.set_title(f"No point beats in both accuracies: {holders}", loc="left")
     axis.legend(fontsize=7)
-    return _finished(figure)
+    return finished(figure)

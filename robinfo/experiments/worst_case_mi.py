@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from robinfo.evaluation import survivors
 from robinfo.experiments.record import Row, paper_row
 from robinfo.experiments.study import Setup, Study
-from robinfo.figures import BLUE, GREEN, GREY, PINK, RED
+from robinfo.figures import BLUE, GREEN, GREY, PINK, RED, finished
 from robinfo.theory.confidence import mean_interval
 from robinfo.theory.fano import adversarial_accuracy_upper_bound
 from robinfo.vulnerability import VulnerabilityEstimate
@@ -28,15 +28,6 @@ __all__ = ["Bounds", "Quickstart", "Setup", "Table1", "bounds", "overall_verdict
 _PAPER_TABLE = {"cifar10": "1", "mnist": "3", "fashion_mnist": "4", "svhn": "5"}
 _PAPER_MODEL = {"baseline_h": "Baseline-H", "vgg16": "VGG16", "resnet18": "ResNet18", "resnet50": "ResNet50",
                 "densenet121": "DenseNet121"}
-
-
-def _finished(figure: Any) -> Any:
-    """The figure, laid out and closed: a notebook shows it once, where it is returned."""
-    import matplotlib.pyplot as plt
-
-    figure.tight_layout()
-    plt.close(figure)
-    return figure
 
 
 # --- quickstart ---------------------------------------------------------------------------------------------------------
@@ -243,7 +234,7 @@ def plot_quickstart(result: Quickstart) -> Any:
     right.set(xticks=range(len(names)), xticklabels=[f"{n}\nrepresentation" for n in names], ylim=(0, 105),
               ylabel=f"accuracy in {result.study.setup.threat}, %", title="What heads above it can still do")
     right.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    return _finished(figure)
+    return finished(figure)
 
 
 # --- Table 1 ------------------------------------------------------------------------------------------------------------
@@ -418,7 +409,7 @@ def plot_table1(result: Table1) -> Any:
         axis.set(yticks=range(len(methods)), yticklabels=list(reversed(methods)), xlim=(0, 102), title=f"{kind} head",
                  xlabel=f"accuracy, % ({result.study.setup.dataset}, {result.study.setup.threat})")
     axes[0][-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    return _finished(figure)
+    return finished(figure)
 
 
 # --- Figures 1 and 2 ----------------------------------------------------------------------------------------------------
@@ -591,7 +582,7 @@ def plot_gap(result: Bounds) -> Any:
     axis.set(xlabel="representation vulnerability of the logits, nats (estimate)", ylabel="natural − adversarial accuracy, points",
              title="Does vulnerability order the loss of accuracy?")
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    return _finished(figure)
+    return finished(figure)
 
 
 def plot_bounds(result: Bounds) -> Any:
@@ -626,4 +617,4 @@ def plot_bounds(result: Bounds) -> Any:
              ylabel=f"adversarial accuracy in {result.study.setup.threat}, %", ylim=(-3, 103),
              title="The worst case has to lie right of the bound")
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    return _finished(figure)
+    return finished(figure)
