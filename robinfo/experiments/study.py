@@ -224,7 +224,7 @@ class Study:
                    learning_rate=options.pop("learning_rate", setup.learning_rate), device=setup.device, precision=setup.precision,
                    checkpoint=Path(setup.run_dir) / "checkpoints" / f"{name}-{seed}.safetensors", **options)
 
-    def encoder(self, seed: int, *, worst_case: bool) -> nn.Module:
+    def encoder(self, seed: int, *, worst_case: bool, beta: float = 1.0, estimator: str | None = None) -> nn.Module:
         """Representation trained without labels, for the normal or for the worst-case information.
 
         Parameters
@@ -233,21 +233,27 @@ class Study:
             Of weights and training.
         worst_case : bool
             Whether batches are attacked.
+        beta : float
+            Weight of the worst case in [0, 1], where batches are attacked; the paper has 1.
+        estimator : str, optional
+            Bound that is maximised, as for `InfoMax`; that of the settings where none is given.
 
         Returns
         -------
         nn.Module
             In evaluation mode.
         """
-        setup = self.setup
-        self._heading(f"{'worst-case' if worst_case else 'normal'} representation, seed {seed}")
+        setup, bound = self.setup, estimator or self.setup.estimator
+        weight = "" if not worst_case or beta == 1 else f", beta {beta:g}"
+        self._heading(f"{'worst-case' if worst_case else 'normal'} representation{weight}, {bound}, seed {seed}")
         torch.manual_seed(seed)
         model = Encoder(self.data.in_channels, self.data.image_size[0], width=setup.width)
-        objective = InfoMax(setup.threat if worst_case else None, steps=setup.attack.steps, step_size=setup.attack.size,
-                            estimator=setup.estimator, negatives=setup.negatives, gradient=setup.gradient,
+        objective = InfoMax(setup.threat if worst_case else None, beta=beta, steps=setup.attack.steps, step_size=setup.attack.size,
+                            estimator=bound, negatives=setup.negatives, gradient=setup.gradient,
                             critic_width=setup.critic_width, critic_channels=setup.critic_channels,
                             critic_scale=setup.critic_scale)
-        self._fit("worst" if worst_case else "normal", model, objective, epochs=setup.encoder_epochs, seed=seed)
+        name = ("worst" if worst_case else "normal") + weight.replace(", beta ", "-") + ("" if bound == setup.estimator else f"-{bound}")
+        self._fit(name, model, objective, epochs=setup.encoder_epochs, seed=seed)
         return model.eval()
 
     def _objective(self, robust: bool) -> Any:
