@@ -1,4 +1,4 @@
-"""The command ``robinfo``: list, show and run experiments, and write the scoreboard."""
+"""The command ``robinfo``: list, show, run and sweep experiments, and write the scoreboard."""
 from __future__ import annotations
 
 import sys
@@ -112,6 +112,46 @@ def run(
         typer.echo(run_text(name, profile, parameter or [], **options))
     except RunInterrupted as stopped:  # typer would turn it into a silent exit
         raise typer.Exit(_stop(130, str(stopped))) from None
+
+
+@app.command(help="Run a grid of parameters, spread over workers; again: only what is missing.")
+def sweep(
+    grid: Annotated[Path, typer.Argument(metavar="GRID.yaml", help="The runs: experiment, profile, grid, list, zip, seeds, cluster.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the runs, what is finished and the cost of the rest.")] = False,
+    workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Runs at a time, instead of the grid's.")] = None,
+    scheduler: Annotated[str | None, typer.Option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler.")] = None,
+    results: Results = None,
+) -> None:
+    """Run what is missing of a grid of parameters on local workers, a Dask cluster or SLURM.
+
+    Parameters
+    ----------
+    grid : Path
+        A YAML file, see `robinfo.experiments.sweeps.read_grid`.
+    dry_run : bool
+        Only say what would be run.
+    workers : int
+        Runs at a time.
+    scheduler : str
+        Address of a running Dask scheduler.
+    results : Path
+        Results folder.
+
+    Examples
+    --------
+    ``robinfo sweep grid.yaml --workers 2``
+    """
+    from robinfo.experiments import sweeps
+
+    if dry_run:
+        content = sweeps.read_grid(grid)
+        typer.echo(sweeps.plan_sweep(content, results=results).text(sweeps.worker_count(content, workers)))
+        return
+    outcomes = sweeps.sweep(grid, results=results, workers=workers, scheduler=scheduler)
+    failed = [outcome.run.label for outcome in outcomes if outcome.status == "failed"]
+    typer.echo(f"{len(outcomes) - len(failed)} of {len(outcomes)} finished" + (f"; failed: {'; '.join(failed)}" if failed else ""))
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command(help="Write the scoreboard page from every recorded run.")

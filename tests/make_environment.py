@@ -14,7 +14,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = ("dev", "docs", "notebooks")
+EXTRAS = ("dev", "docs", "notebooks", "cluster")
 SATISFIED = """
 import sys
 from importlib.metadata import PackageNotFoundError, version

@@ -33,11 +33,13 @@ __all__ = [
     "ParameterTypeError",
     "RunFailed",
     "RunInterrupted",
+    "RunPlan",
     "UsageError",
     "experiments",
     "experiments_folder",
     "parameters",
     "parse_value",
+    "prepare",
     "run",
     "run_id",
     "run_text",
@@ -523,13 +525,27 @@ def _yaml_loader() -> Any:
 
 # --- one run ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class _Plan:
-    """A checked request: what to run, with which values, where."""
+class RunPlan:
+    """A checked request: what to run, with which values, where.
+
+    Attributes
+    ----------
+    experiment : Experiment
+        The notebook.
+    profile : str
+        Named settings.
+    values, changed : dict
+        Every parameter; those that the profile or the caller set.
+    takes_run_dir : bool
+        Whether the notebook declares ``run_dir``.
+    run_dir : Path
+        The run's folder.
+    """
 
     experiment: Experiment
     profile: str
-    values: dict[str, Any]  # every parameter
-    changed: dict[str, Any]  # those that the profile or the caller set
+    values: dict[str, Any]
+    changed: dict[str, Any]
     takes_run_dir: bool
     run_dir: Path
 
@@ -618,7 +634,7 @@ def run(name: str, profile: str = "smoke", *, results: str | os.PathLike[str] | 
     Traceback (most recent call last):
     robinfo.experiments.launcher.UsageError: unknown experiment 'quickstart'; known: none
     """
-    plan = _plan(name, profile, parameters, results_root(results), folder)
+    plan = prepare(name, profile, parameters, results=results, folder=folder)
     _make_folder(plan.run_dir)
     with _lock(plan) as descriptor:
         if plan.finished and not force:
@@ -669,8 +685,36 @@ def run_text(name: str, profile: str, assignments: Iterable[str], **options: Any
     return run(name, profile, **options, **_checked(name, declared, given, ""))
 
 
-def _plan(name: str, profile: str, given: Mapping[str, Any], root: Path, folder: Any) -> _Plan:
-    """Check a request and settle every parameter: notebook < profile < given."""
+def prepare(name: str, profile: str = "smoke", given: Mapping[str, Any] | None = None, *,
+            results: str | os.PathLike[str] | None = None, folder: str | os.PathLike[str] | None = None) -> RunPlan:
+    """Check a request and settle every parameter (notebook < profile < given) without running anything.
+
+    Parameters
+    ----------
+    name, profile : str
+        As for `run`.
+    given : mapping, optional
+        Parameters over those of the profile.
+    results, folder : path, optional
+        As for `run`.
+
+    Returns
+    -------
+    RunPlan
+        Where the run would be, and whether it is there.
+
+    Raises
+    ------
+    UsageError, ParameterTypeError
+        As for `run`.
+
+    Examples
+    --------
+    >>> prepare("quickstart", given={"epochs": 1})
+    Traceback (most recent call last):
+    robinfo.experiments.launcher.UsageError: unknown parameter of quickstart 'epochs'; did you mean ...
+    """
+    root, given = results_root(results), given or {}
     experiment = _find(name, folder)
     if profile not in experiment.profiles:
         _unknown(f"profile of {name}", profile, experiment.profiles)
@@ -678,10 +722,10 @@ def _plan(name: str, profile: str, given: Mapping[str, Any], root: Path, folder:
     preset = _checked(name, declared, experiment.profiles[profile], f" (profile {profile})")
     changed = preset | _checked(name, declared, given, "")
     values = {key: parameter.default for key, parameter in declared.items() if key != _RUN_DIR} | changed
-    return _Plan(experiment, profile, values, changed, _RUN_DIR in declared, root / name / run_id(name, profile, values))
+    return RunPlan(experiment, profile, values, changed, _RUN_DIR in declared, root / name / run_id(name, profile, values))
 
 
-def _label(plan: _Plan) -> str:
+def _label(plan: RunPlan) -> str:
     """How messages call this run."""
     return f"{plan.experiment.name} ({plan.profile})"
 
@@ -703,7 +747,7 @@ def _make_folder(run_dir: Path) -> None:
                          "ROBINFO_RESULTS") from None
 
 
-def _prepare(plan: _Plan, force: bool) -> None:
+def _prepare(plan: RunPlan, force: bool) -> None:
     """Note what is about to run; a forced run starts without the old checkpoints."""
     if force:
         shutil.rmtree(plan.run_dir / "checkpoints", ignore_errors=True)
@@ -712,7 +756,7 @@ def _prepare(plan: _Plan, force: bool) -> None:
     write_json(plan.run_dir / "parameters.json", _identity(plan))
 
 
-def _identity(plan: _Plan) -> dict[str, Any]:
+def _identity(plan: RunPlan) -> dict[str, Any]:
     """What ``parameters.json`` records: the request, and hashes of the code that serves it."""
     code = [_source(cell) for cell in _cells(plan.experiment.notebook) if cell.get("cell_type") == "code"]
     notebook = hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
@@ -720,7 +764,7 @@ def _identity(plan: _Plan) -> dict[str, Any]:
             "code": code_hash(), "notebook": notebook}
 
 
-def _other_code(plan: _Plan) -> str:
+def _other_code(plan: RunPlan) -> str:
     """A remark where the run on disk was made by other code than today's."""
     try:
         stored = json.loads((plan.run_dir / "parameters.json").read_text(encoding="utf-8"))
@@ -733,7 +777,7 @@ def _other_code(plan: _Plan) -> str:
 
 # --- the lock ---------------------------------------------------------------------------------------------------------
 @contextmanager
-def _lock(plan: _Plan) -> Iterator[int]:
+def _lock(plan: RunPlan) -> Iterator[int]:
     """Hold the run's folder against other processes; yields the lock's descriptor.
 
     The operating system frees the lock when its last holder ends, so that nothing stale remains. The kernel inherits
@@ -748,7 +792,7 @@ def _lock(plan: _Plan) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _take(path: Path, plan: _Plan) -> int:
+def _take(path: Path, plan: RunPlan) -> int:
     """Open and lock the file, waiting a little where its owner is dead but the kernel is not yet."""
     deadline = time.monotonic() + _LOCK_PATIENCE
     while (descriptor := _try_lock(path)) is None:
@@ -797,7 +841,7 @@ def _alive(process: int | None) -> bool:
 
 
 # --- papermill --------------------------------------------------------------------------------------------------------
-def _execute(plan: _Plan, descriptor: int, timeout: float | None) -> None:
+def _execute(plan: RunPlan, descriptor: int, timeout: float | None) -> None:
     """Execute the notebook into ``notebook.partial.ipynb``, its output live on this terminal."""
     import logging
 
@@ -825,7 +869,7 @@ def _execute(plan: _Plan, descriptor: int, timeout: float | None) -> None:
                         f"partial notebook: {plan.partial}", plan.partial)
 
 
-def _papermill_options(plan: _Plan) -> dict[str, Any]:
+def _papermill_options(plan: RunPlan) -> dict[str, Any]:
     """Arguments of ``papermill.execute_notebook`` that follow from the plan; papermill formats paths, so braces double."""
     extra = {_RUN_DIR: str(plan.run_dir)} if plan.takes_run_dir else {}
     source, target = (str(path).replace("{", "{{").replace("}", "}}") for path in (plan.experiment.notebook, plan.partial))
@@ -836,7 +880,7 @@ def _papermill_options(plan: _Plan) -> dict[str, Any]:
     }
 
 
-def _kernel_manager(plan: _Plan, descriptor: int) -> type:
+def _kernel_manager(plan: RunPlan, descriptor: int) -> type:
     """A kernel manager that starts this very interpreter, whatever kernels are registered on this machine."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
@@ -860,7 +904,7 @@ def _kernel_manager(plan: _Plan, descriptor: int) -> type:
     return OwnInterpreter
 
 
-def _kernel_environment(plan: _Plan) -> dict[str, str]:
+def _kernel_environment(plan: RunPlan) -> dict[str, str]:
     """Environment additions: what `write_metrics` needs to know, the results folder, and where this package is, unless in site-packages."""
     run_dir = plan.run_dir.resolve()
     request = {"ROBINFO_RUN_DIR": str(run_dir), "ROBINFO_RESULTS": str(run_dir.parents[1]), "ROBINFO_STARTED": str(time.time())}
@@ -875,7 +919,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
 
 
-def _last_cell(plan: _Plan) -> tuple[int | None, str]:
+def _last_cell(plan: RunPlan) -> tuple[int | None, str]:
     """Number and text of the cell that was running when the kernel was lost (papermill marks later ones as done, but
     they never started)."""
     if not plan.partial.exists():
@@ -885,7 +929,7 @@ def _last_cell(plan: _Plan) -> tuple[int | None, str]:
     return (begun[-1], _source(code[begun[-1] - 1])) if begun else (None, "")
 
 
-def _fail(plan: _Plan, number: int | None, source: str, reason: str) -> NoReturn:
+def _fail(plan: RunPlan, number: int | None, source: str, reason: str) -> NoReturn:
     """Raise `RunFailed` in a few lines: which cell, why, where the partial notebook is."""
     lines = (line.strip() for line in source.splitlines())
     first = next((line for line in lines if line and not line.startswith("#")), "")
@@ -895,7 +939,7 @@ def _fail(plan: _Plan, number: int | None, source: str, reason: str) -> NoReturn
 
 
 # --- after success ----------------------------------------------------------------------------------------------------
-def _finish(plan: _Plan, keep_checkpoints: bool) -> None:
+def _finish(plan: RunPlan, keep_checkpoints: bool) -> None:
     """Store the executed notebook without this machine's paths and remove what only a continuation needs."""
     notebook = json.loads(plan.partial.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
