@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
-HAND = ("py.typed", "__init__.py", "theory/__init__.py", "objectives/__init__.py", "attacks/__init__.py", "cli.py", "figures.py", "citations.py", "*.bib",
+HAND = ("py.typed", "__init__.py", "theory/__init__.py", "objectives/__init__.py", "attacks/__init__.py", "cli.py", "figures.py", "citations.py", "sealed.py", "*.bib",
         "experiments/*.py", "experiments/*.json")
 SETTINGS = ("settings.ini", "setup.py", "pyproject.toml", "README.md")
 SKIP = shutil.ignore_patterns(".ipynb_checkpoints", "_*", "generated", "__pycache__")
