@@ -1,7 +1,8 @@
-"""Shared fixtures: reproducible Hypothesis runs, their length as an option, and the golden reference values."""
+"""Shared fixtures: reproducible Hypothesis runs, their length as an option, golden reference values, the record of reliability."""
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """`--examples N`: how many random examples each property is tried on."""
     parser.addoption("--examples", type=int, default=EXAMPLES, metavar="N",
                      help=f"random examples for each property (default {EXAMPLES}; `make properties` takes 5000)")
+    parser.addoption("--long", action="store_true", help="the long form of the reliability tests: 50 kills, 20 quickstarts in one process")
+    parser.addoption("--record", action="store_true", help="write what the reliability tests found to results/reliability/")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -25,6 +28,24 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--examples must be at least 1, got {examples}")
     settings.register_profile("robinfo", deadline=None, derandomize=True, max_examples=examples)
     settings.load_profile("robinfo")
+
+
+@pytest.fixture
+def reliability(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Record what a reliability test found; written to results/reliability/ where `--record` asks for it, for the site."""
+    def record(name: str, *, test: str, figure: str, target: str, n: int) -> None:
+        """One line of the table: what was done, what came out, what was wanted, how many trials."""
+        if not request.config.getoption("--record"):
+            return
+        from robinfo.experiments.record import provenance, results_root, write_json
+
+        folder = results_root() / "reliability"
+        folder.mkdir(parents=True, exist_ok=True)
+        where = {key: value for key, value in provenance(device="cpu").items() if key in ("code", "device", "cpus", "platform", "versions", "started")}
+        write_json(folder / f"{name}.json", {"name": name, "test": test, "figure": figure, "target": target, "n": n,
+                                             "by": request.node.nodeid, "provenance": where})
+
+    return record
 
 
 def golden_cases(kind: str) -> list[Any]:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TOP = {".ci", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md",
        "constraints.txt", "docs", "nbs", "pyproject.toml", "results", "robinfo", "settings.ini", "setup.py", "tests"}
 FLOORS = (("theory", "figures", "citations", "sealed"), ("checks", "threats"),
-          ("attacks", "models", "latent", "label_hypothesis", "vib", "estimators", "dependence", "data"), ("objectives", "training"),
+          ("attacks", "models", "latent", "label_hypothesis", "vib", "estimators", "dependence", "data", "parallel"), ("objectives", "training"),
           ("audit", "vulnerability", "kernel_information", "saliency", "evaluation"), ("experiments", "cli"))
 HARD_LIMIT, NOTEBOOK_LIMIT = 50, 150_000
 MACHINE = re.compile(r"(?<![\w.<>])/(?:work|tmp|root|home|Users)/[A-Za-z0-9_.]")

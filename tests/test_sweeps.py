@@ -128,7 +128,7 @@ def nannies(count: int) -> list[int]:
     return wait_for(found)
 
 
-def test_a_killed_worker_costs_no_result(tmp_path: Path) -> None:
+def test_a_killed_worker_costs_no_result(tmp_path: Path, reliability: Callable[..., None]) -> None:
     """Twelve runs on two workers; one worker is killed while it works, together with whatever it runs."""
     started = tmp_path / "out"
 
@@ -143,7 +143,9 @@ def test_a_killed_worker_costs_no_result(tmp_path: Path) -> None:
     outcomes = sweep({"experiment": "toy", "seeds": 12, "cluster": {"workers": 2}})
     thread.join()
     assert [outcome.status for outcome in outcomes] == ["finished"] * 12
-    assert results(tmp_path) == {seed: 50.0 + seed for seed in range(12)}
+    assert results(tmp_path) == {seed: 50.0 + seed for seed in range(12)}  # none twice
+    reliability("worker", test="a Dask worker killed during a sweep of 12 runs", n=12, target="12 of 12 results, none twice",
+                figure=f"{len(results(tmp_path))} of 12 results, none twice")
     assert not list(started.glob("toy/*/*.part")) and not list(started.glob("toy/*/notebook.partial.ipynb"))
 
 

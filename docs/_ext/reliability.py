@@ -1,0 +1,46 @@
+"""The page *Reliability*: what the trials of tests/test_reliability.py and its neighbours found.
+
+The tests write one file each to ``results/reliability/`` (`pytest … --long --record`); before the sources are read they become
+``nbs/reliability.md``. git and nbdev ignore the page. No number on it is written by hand.
+"""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from measured_runs import write
+
+from robinfo.experiments.record import markdown_table
+
+_INTRODUCTION = """# Reliability
+
+A reproduction is hundreds of runs. Nothing that happens to a process, a disk or an input may cost a result or let a wrong one in.
+Each line below was written by the test that it names, with the number of trials behind it.
+"""
+_NONE = """No trial is recorded yet: `pytest tests/test_reliability.py tests/test_sweeps.py tests/test_bad_input.py --long --record` records them.
+"""
+
+
+def page(found: list[dict[str, Any]]) -> str:
+    """The page for some recorded trials."""
+    if not found:
+        return f"{_INTRODUCTION}\n{_NONE}"
+    lines = [[entry["test"], str(entry["n"]), entry["target"], entry["figure"], f"`{entry['by'].rpartition('::')[2]}`"] for entry in found]
+    where = sorted({f"{entry['provenance']['platform']}, Python {entry['provenance']['versions']['python']}, torch {entry['provenance']['versions']['torch']}"
+                    for entry in found})
+    table = markdown_table(["trial", "n", "to reach", "found", "by the test"], lines)
+    return f"{_INTRODUCTION}\n{table}\n\nRecorded on {'; '.join(where)} (CPU).\n"
+
+
+def collect(app: Any) -> None:
+    """Write the page below the sources."""
+    source = Path(app.srcdir)
+    files = sorted((source.parent / "results" / "reliability").glob("*.json"))
+    write(source / "reliability.md", page([json.loads(file.read_text(encoding="utf-8")) for file in files]))
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.connect("builder-inited", collect)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
