@@ -131,7 +131,7 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         self.running_mean.lerp_(mean, share)
         self.running_var.lerp_(variance, share)
 
-# %% ../nbs/methods/parallel.ipynb #22c4e796
+# %% ../nbs/methods/parallel.ipynb #1983ef4f
 @contextmanager
 def shared_statistics(*modules: nn.Module | None) -> Iterator[None]:
     """Let every batch normalisation inside some modules use the statistics of all processes, until the block ends.
@@ -139,7 +139,7 @@ def shared_statistics(*modules: nn.Module | None) -> Iterator[None]:
     Parameters
     ----------
     *modules : nn.Module or None
-        What is trained; None is skipped.
+        What is trained; None is skipped, and so are parts with an attribute ``sees_whole_batch``, whose input has been gathered already.
 
     Yields
     ------
@@ -155,7 +155,10 @@ def shared_statistics(*modules: nn.Module | None) -> Iterator[None]:
     >>> type(model[1]).__name__
     'BatchNorm1d'
     """
-    layers: list[Any] = [layer for module in modules if module is not None for layer in module.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
+    whole = {id(part) for module in modules if module is not None for block in module.modules() if getattr(block, "sees_whole_batch", False)
+             for part in block.modules()}
+    layers: list[Any] = [layer for module in modules if module is not None for layer in module.modules()
+                         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and id(layer) not in whole]
     classes = [type(layer) for layer in layers]
     for layer in layers:
         layer.__class__ = SharedBatchNorm
