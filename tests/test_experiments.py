@@ -23,6 +23,7 @@ from robinfo.experiments import (
     experiments,
     launcher,
     parameters,
+    published,
     record,
     report,
     run,
@@ -233,7 +234,7 @@ def test_every_experiment_of_the_project_accepts_its_profiles(tmp_path: Path) ->
         metadata = json.loads(experiment.notebook.read_text())["metadata"]
         assert metadata.get("kernelspec", {}).get("language") == "python", f"{experiment.name}: papermill by hand needs a kernelspec"
         for profile in experiment.profiles:
-            plan = launcher._plan(experiment.name, profile, {}, tmp_path, experiment.notebook.parent)
+            plan = launcher.prepare(experiment.name, profile, results=tmp_path, folder=experiment.notebook.parent)
             assert plan.takes_run_dir, f"{experiment.name} declares no run_dir"
 
 
@@ -360,7 +361,8 @@ def test_metrics_round_trip_with_provenance(tmp_path: Path) -> None:
     assert set(stored) == {"experiment", "profile", "parameters", "provenance", "rows"}
     assert set(stored["rows"][0]) == {"metric", "value", "unit", "n", "interval", "dataset", "model", "method", "attack",
                                       "threat", "seeds", "paper", "verdict", "settings"}
-    assert stored["rows"][0]["paper"] == {"paper": "Zhu2020", "table": "1", "mean": 31.52, "std": 0.31}
+    assert stored["rows"][0]["paper"] == {"paper": "Zhu2020", "table": "1", "mean": 31.52, "std": 0.31,
+                                          "cell": "zhu2020-table-1-cifar10-mlp-ours-h-robust-adversarial"}
     assert stored["rows"][0]["verdict"] == "reproduced" and stored["parameters"] == {"epochs": 3}
     assert {"code", "device", "versions", "started", "seconds", "reduced"} <= set(stored["provenance"])
     assert record.read_metrics(tmp_path / "run").rows[0].interval == (30.1, 31.9)
@@ -392,7 +394,7 @@ def test_paper_rows_are_found_or_explained() -> None:
 
 
 def test_every_paper_row_of_the_tables_has_its_fields() -> None:
-    rows = record._paper_tables()
+    rows = published.published_cells()
     assert Counter(r["paper"] for r in rows) == {"Zhu2020": 184, "Yu2022": 249, "GuessFirst2019": 133}
     assert sum(r["paper"] == "Zhu2020" and r["table"] in {"1", "3", "4", "5"} for r in rows) == 112
     assert all({"paper", "table", "dataset", "model", "method", "metric", "attack", "mean", "std", "unit"} <= set(r) for r in rows)
@@ -426,9 +428,9 @@ def test_report_is_a_page_in_a_fixed_order(tmp_path: Path) -> None:
     (tmp_path / "b" / "half" / "notebook.partial.ipynb").touch()
     page = report(tmp_path)
     text = page.read_text()
-    assert page == tmp_path / "scoreboard.md" and text.index("## a") < text.index("## b") and "unfinished" not in text
-    lines = [line for line in text.splitlines() if "31.00 %" in line]
-    assert ["| paper |" in lines[0], "| smoke |" in lines[1], "| reduced |" in lines[1]] == [True] * 3 and "x\\|y" in lines[0]
+    assert page == tmp_path / "scoreboard.md" and text.index("### a") < text.index("### b") and "unfinished" not in text
+    assert text.index("a/paper</a> · profile paper on CPU") < text.index("a/smoke</a> · profile smoke on CPU")
+    assert text.count("<b>31.00 %</b>") == 3 and "x|y" in text
     assert report(tmp_path).read_text() == text
 
 

@@ -1,12 +1,13 @@
 """A study: data, settings and parts that are trained once, shared by the experiments.
 
-`Setup` states the settings, `Study` trains encoders, heads, classifiers and critics, each with a checkpoint in the run's
-folder, and turns counts and estimates into rows to record.
+`Setup` states the settings, `Study` trains encoders, heads, classifiers and critics, each kept in a file named by every setting
+that makes it what it is, so that any later experiment finds it again; and it turns counts and estimates into rows to record.
 """
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from robinfo.attacks import PGD
 from robinfo.data import ImageDataset, augmentation, load, to_float
 from robinfo.evaluation import survivors
+from robinfo.experiments.models_store import model_file, note_model, only_writer
 from robinfo.experiments.record import Row, judge
 from robinfo.models import Classifier, Encoder, classifier, linear_head, mlp_head
 from robinfo.objectives import AdversarialTraining, InfoMax, Standard
@@ -25,11 +27,12 @@ from robinfo.threats import Linf, Threat
 from robinfo.training import History, fit
 from robinfo.vulnerability import VulnerabilityEstimate, estimate_vulnerability
 
-__all__ = ["Setup", "Study", "paper_threat"]
+__all__ = ["Setup", "Study", "fingerprint", "paper_threat"]
 
 _PAPER_ATTACK = {  # data set: radius, steps, step size (supplement, D.1); digits: chosen here
     "digits": (0.1, 5, 0.05), "mnist": (0.3, 10, 0.1), "fashion_mnist": (0.1, 10, 0.02), "svhn": (4 / 255, 10, 0.005),
     "cifar10": (8 / 255, 7, 0.01), "cifar100": (8 / 255, 7, 0.01)}
+_NARROWABLE = ("vgg16", "resnet18", "resnet50", "densenet121")
 
 
 def paper_threat(dataset: str) -> tuple[Linf, int, float]:
@@ -59,6 +62,34 @@ def paper_threat(dataset: str) -> tuple[Linf, int, float]:
     return Linf(radius), steps, step_size
 
 
+def fingerprint(model: nn.Module) -> str:
+    """A short text that changes with the weights, the buffers and the structure of a module.
+
+    Parameters
+    ----------
+    model : nn.Module
+        On any device.
+
+    Returns
+    -------
+    str
+        Sixteen hexadecimal digits.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 1)
+    >>> before = fingerprint(model)
+    >>> _ = model.weight.data.add_(1)
+    >>> before == fingerprint(model)
+    False
+    """
+    digest = hashlib.sha256(str(model).encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class Setup:
@@ -69,7 +100,7 @@ class Setup:
     dataset : str
         Name as for `robinfo.data.load`.
     run_dir : str
-        Folder for checkpoints and figures.
+        Folder of the run; parts that no later run could tell apart keep their checkpoints here.
     seeds : sequence of int
         One independent repetition each.
     train_images, test_images, validation_images : int or None
@@ -79,7 +110,7 @@ class Setup:
     evaluation_steps : int or None
         Steps of the attack that measures accuracy; None repeats the attack of training, as the paper does.
     width : float
-        Factor on the encoder's hidden sizes; the paper has 1.
+        Factor on the hidden sizes of encoders, of Baseline-H and of torchvision's classifiers; the paper has 1.
     critic_width, critic_channels : int
         Sizes of the critic; the paper has 2048 and 64.
     encoder_epochs, head_epochs, classifier_epochs, critic_epochs : int
@@ -166,7 +197,10 @@ class Setup:
 
 # --- the study: data, training of parts, measurement --------------------------------------------------------------------
 class Study:
-    """Data and trained parts of one experiment; each part is trained once and found again by its checkpoint.
+    """Data and trained parts of one experiment; each part is trained once and found again by every later experiment.
+
+    A part lies in the folder of the models (`robinfo.experiments.models_store.models_folder`), below a name made of every setting
+    that makes it what it is. An interrupted training continues from there.
 
     Parameters
     ----------
@@ -217,12 +251,58 @@ class Study:
         count = f"[{self.started}/{self.parts}] " if self.parts else ""
         print(f"{count}{text}", flush=True)
 
-    def _fit(self, name: str, model: nn.Module, objective: Any, *, epochs: int, seed: int, **options: Any) -> History:
+    def identity(self, network: str, objective: Any, seed: int, *, epochs: int, **options: Any) -> dict[str, str]:
+        """Every setting that makes a trained part what it is.
+
+        Parameters
+        ----------
+        network : str
+            The network in words, with all its sizes; frozen parts by their `fingerprint`.
+        objective : Objective
+            What is optimised; its text names the attack and the critic.
+        seed : int
+            Of weights and training.
+        epochs : int
+            Length of the training.
+        **options
+            What differs from the settings, as for `fit`.
+
+        Returns
+        -------
+        dict of str to str
+            Device and progress are left out: they change no more than rounding.
+        """
         setup = self.setup
+        augment = "none" if augmentation(setup.augment, setup.dataset) is augmentation("none") else setup.augment
+        told = {"dataset": setup.dataset, "train_images": len(self.data.train_images), "validation_images": setup.validation_images,
+                "network": network, "objective": objective, "epochs": epochs, "seed": seed, "batch_size": setup.batch_size,
+                "optimizer": "adam", "learning_rate": setup.learning_rate, "augment": augment, "precision": setup.precision} | options
+        return {name: str(tuple(value) if isinstance(value, list) else value) for name, value in told.items()}
+
+    def _fit(self, name: str, network: str, model: nn.Module, objective: Any, *, epochs: int, seed: int, monitored: str = "",
+             **options: Any) -> History:
+        """Train a part, or find it trained."""
+        setup = self.setup
+        words = {k: v for k, v in options.items() if k not in ("frozen", "monitor")} | ({"monitored": monitored} if monitored else {})
+        identity = self.identity(network, objective, seed, epochs=epochs, **words)
+        path = model_file(identity, f"{setup.dataset}-{name}")
+        if options.get("monitor") is not None and not monitored:  # no words decide what it does
+            path = Path(setup.run_dir) / "checkpoints" / path.name
         augment = None if setup.augment == "none" else augmentation(setup.augment, setup.dataset)
-        return fit(model, objective, self.data, epochs=epochs, seed=seed, batch_size=setup.batch_size, augment=augment,
-                   learning_rate=options.pop("learning_rate", setup.learning_rate), device=setup.device, precision=setup.precision,
-                   checkpoint=Path(setup.run_dir) / "checkpoints" / f"{name}-{seed}.safetensors", **options)
+        with only_writer(path):
+            history = fit(model, objective, self.data, **{
+                "epochs": epochs, "seed": seed, "batch_size": setup.batch_size, "augment": augment, "learning_rate": setup.learning_rate,
+                "device": setup.device, "precision": setup.precision, "checkpoint": path} | options)
+            if history.epochs:
+                note_model(path, identity, history)
+        return history
+
+    def _infomax(self, worst_case: bool, *, beta: float = 1.0, estimator: str | None = None) -> InfoMax:
+        """The objective of representations and critics."""
+        setup = self.setup
+        return InfoMax(setup.threat if worst_case else None, beta=beta, steps=setup.attack.steps, step_size=setup.attack.size,
+                       estimator=estimator or setup.estimator, negatives=setup.negatives, gradient=setup.gradient,
+                       critic_width=setup.critic_width, critic_channels=setup.critic_channels, critic_scale=setup.critic_scale)
 
     def encoder(self, seed: int, *, worst_case: bool, beta: float = 1.0, estimator: str | None = None) -> nn.Module:
         """Representation trained without labels, for the normal or for the worst-case information.
@@ -246,21 +326,21 @@ class Study:
         setup, bound = self.setup, estimator or self.setup.estimator
         weight = "" if not worst_case or beta == 1 else f", beta {beta:g}"
         self._heading(f"{'worst-case' if worst_case else 'normal'} representation{weight}, {bound}, seed {seed}")
-        torch.manual_seed(seed)
-        model = Encoder(self.data.in_channels, self.data.image_size[0], width=setup.width)
-        objective = InfoMax(setup.threat if worst_case else None, beta=beta, steps=setup.attack.steps, step_size=setup.attack.size,
-                            estimator=bound, negatives=setup.negatives, gradient=setup.gradient,
-                            critic_width=setup.critic_width, critic_channels=setup.critic_channels,
-                            critic_scale=setup.critic_scale)
-        name = ("worst" if worst_case else "normal") + weight.replace(", beta ", "-") + ("" if bound == setup.estimator else f"-{bound}")
-        self._fit(name, model, objective, epochs=setup.encoder_epochs, seed=seed)
+        channels, size = self.data.in_channels, self.data.image_size[0]
+        model = _seeded(seed, lambda: Encoder(channels, size, width=setup.width))
+        self._fit("worst-encoder" if worst_case else "normal-encoder", f"Encoder, width {setup.width!r}", model,
+                  self._infomax(worst_case, beta=beta, estimator=estimator), epochs=setup.encoder_epochs, seed=seed)
         return model.eval()
 
-    def _objective(self, robust: bool) -> Any:
-        return AdversarialTraining(self.setup.attack) if robust else Standard()
+    def _objective(self, robust: bool, radius: float | None = None) -> Any:
+        """Training of a classifier; a radius of its own shortens the steps in proportion."""
+        attack = self.setup.attack
+        if radius is not None:
+            attack = replace(attack, threat=Linf(radius), step_size=attack.size * radius / attack.threat.radius)
+        return AdversarialTraining(attack) if robust else Standard()
 
     def head(self, encoder: nn.Module, seed: int, *, kind: str, robust: bool, name: str,
-             monitor: Callable[[nn.Module], Mapping[str, float]] | None = None) -> tuple[nn.Module, History]:
+             monitor: Callable[[nn.Module], Mapping[str, float]] | None = None, monitored: str = "") -> tuple[nn.Module, History]:
         """Head trained above a frozen representation.
 
         Parameters
@@ -274,9 +354,11 @@ class Study:
         robust : bool
             Adversarial training of the head, the attack going through the representation.
         name : str
-            What the representation is called in checkpoints.
+            What the representation is called; heads on representations of different names are never confused.
         monitor : callable, optional
             As for `fit`; the best epoch is chosen by its ``adversarial_accuracy``.
+        monitored : str
+            What the monitor measures, in words that decide it. Without them such a head is kept in the run's own folder.
 
         Returns
         -------
@@ -284,15 +366,14 @@ class Study:
             Classifier in evaluation mode, and its training.
         """
         self._heading(f"{'robust' if robust else 'standard'} {kind} head on the {name} representation, seed {seed}")
-        torch.manual_seed(seed)
-        model = Classifier(encoder, _new_head(kind, self.data.num_classes))
-        history = self._fit(f"{name}-{kind}-{'robust' if robust else 'standard'}", model, self._objective(robust), seed=seed,
-                            epochs=self.setup.head_epochs, frozen=[encoder], monitor=monitor,
-                            select=None if monitor is None else "adversarial_accuracy")
+        model = Classifier(encoder, _seeded(seed, lambda: _new_head(kind, self.data.num_classes)))
+        history = self._fit(f"{name}-{kind}-{'robust' if robust else 'standard'}", f"{kind} head on {name} {fingerprint(encoder)}", model,
+                            self._objective(robust), seed=seed, epochs=self.setup.head_epochs, frozen=[encoder], monitor=monitor,
+                            monitored=monitored, select=None if monitor is None else "adversarial_accuracy")
         return model.eval(), history
 
     def supervised(self, seed: int, *, architecture: str = "baseline_h", kind: str = "MLP", robust: bool,
-                   **options: Any) -> nn.Module:
+                   radius: float | None = None, **options: Any) -> nn.Module:
         """Classifier trained with labels from end to end.
 
         Parameters
@@ -305,23 +386,24 @@ class Study:
             Head of Baseline-H.
         robust : bool
             Whether by adversarial training.
+        radius : float, optional
+            Radius of the attack of adversarial training; that of the settings where none is given. Steps shorten in proportion.
         **options
-            For `fit`.
+            For `fit`, in place of Adam with the learning rate of the settings.
 
         Returns
         -------
         nn.Module
             In evaluation mode.
         """
-        self._heading(f"fully supervised {architecture} ({kind} head), {'robust' if robust else 'standard'}, seed {seed}")
-        torch.manual_seed(seed)
-        data = self.data
-        model = classifier(architecture, in_channels=data.in_channels, image_size=data.image_size[0],
-                           num_classes=data.num_classes, width=self.setup.width)
-        if architecture == "baseline_h" and kind == "Linear":
-            model.head = linear_head(num_classes=data.num_classes)
-        self._fit(f"{architecture}-{kind}-{'robust' if robust else 'standard'}", model, self._objective(robust), seed=seed,
-                  epochs=self.setup.classifier_epochs, **options)
+        within = f" with radius {radius:g}" if robust and radius is not None else ""
+        head = f" ({kind} head)" if architecture == "baseline_h" else ""
+        self._heading(f"fully supervised {architecture}{head}, {'robust' if robust else 'standard'}{within}, seed {seed}")
+        data, setup, how = self.data, self.setup, "robust" if robust else "standard"
+        model = _seeded(seed, lambda: _new_classifier(architecture, kind, data, setup.width))
+        network = f"{architecture}, width {setup.width!r}" + (f", {kind} head" if architecture == "baseline_h" else "")
+        self._fit(f"{architecture}-{kind}-{how}" if architecture == "baseline_h" else f"{architecture}-{how}", network, model,
+                  self._objective(robust, radius), seed=seed, epochs=setup.classifier_epochs, **options)
         return model.eval()
 
     def correct(self, model: nn.Module, attack: PGD | None = None) -> int:
@@ -369,7 +451,7 @@ class Study:
         seed : int
             Of the critics.
         name : str
-            What it is called in checkpoints.
+            What it is called; critics of different names are never confused.
 
         Returns
         -------
@@ -379,12 +461,20 @@ class Study:
         setup = self.setup
         self._heading(f"information of the {name} representation, seed {seed}")
         size = min(setup.batch_size, len(self.test[0]))
-        return estimate_vulnerability(
-            representation, to_float(self.data.train_images), self.test[0], setup.threat, epochs=setup.critic_epochs,
-            batch_size=size, steps=setup.attack.steps, step_size=setup.attack.size, estimator=setup.estimator,
-            negatives=setup.negatives, gradient=setup.gradient, critic_width=setup.critic_width,
-            critic_channels=setup.critic_channels, critic_scale=setup.critic_scale, learning_rate=setup.learning_rate, seed=seed,
-            device=setup.device, precision=setup.precision, checkpoint=Path(setup.run_dir) / "checkpoints" / f"critic-{name}-{seed}")
+        identity = self.identity(f"critics of {name} {fingerprint(representation)}", self._infomax(worst_case=True), seed,
+                                 epochs=setup.critic_epochs, batch_size=size, augment="none")
+        folder = model_file(identity, f"{setup.dataset}-{name}-critics").with_suffix("")
+        with only_writer(folder / "critics"):
+            estimate = estimate_vulnerability(
+                representation, to_float(self.data.train_images), self.test[0], setup.threat, epochs=setup.critic_epochs,
+                batch_size=size, steps=setup.attack.steps, step_size=setup.attack.size, estimator=setup.estimator,
+                negatives=setup.negatives, gradient=setup.gradient, critic_width=setup.critic_width,
+                critic_channels=setup.critic_channels, critic_scale=setup.critic_scale, learning_rate=setup.learning_rate, seed=seed,
+                device=setup.device, precision=setup.precision, checkpoint=folder)
+            for which, history in zip(("normal", "worst_case"), estimate.histories, strict=True):
+                if history.epochs:
+                    note_model(folder / which, identity, history)
+        return estimate
 
     # --- rows
 
@@ -413,8 +503,7 @@ class Study:
         n, setup = len(self.test[0]), self.setup
         shares = [100 * c / n for c in counts]
         interval = mean_interval(shares)
-        if interval is None:
-            interval = binomial_interval(counts[0], n, scale=100)
+        interval = binomial_interval(counts[0], n, scale=100) if interval is None else (max(interval[0], 0.0), min(interval[1], 100.0))
         attacked = metric == "adversarial_accuracy"
         row = Row(metric=metric, value=sum(shares) / len(shares), unit="%", n=n, interval=interval, dataset=setup.dataset,
                   model=model, method=method, attack=_attack_name(setup.evaluation_attack) if attacked else None,
@@ -471,7 +560,50 @@ def _check_limits(setup: Setup) -> None:
             raise ValueError(f"{name} must be at least 2 or None, got {limit}; raise it")
 
 
+def _seeded(seed: int, make: Callable[[], Any]) -> Any:
+    """What a function makes with start values from a seed; the global generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+def _new_classifier(architecture: str, kind: str, data: ImageDataset, width: float) -> Any:
+    """An untrained classifier for the data; `kind` is the head of Baseline-H, `width` a factor on its channels and those of torchvision's networks."""
+    model: Any = classifier(architecture, in_channels=data.in_channels, image_size=data.image_size[0], num_classes=data.num_classes, width=width)
+    if architecture == "baseline_h":
+        model.head = _new_head(kind, data.num_classes)
+        return model
+    if architecture not in _NARROWABLE:
+        return model
+    return (model if width == 1 else _narrowed(model, width, data.in_channels)).to(memory_format=torch.channels_last)
+
+
+def _narrowed(network: nn.Module, width: float, in_channels: int) -> nn.Module:
+    """An untrained convolutional network with every number of channels between image and logits scaled; start values by He et al."""
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.Conv2d):
+                inputs = in_channels if layer.in_channels == in_channels else _scaled(layer.in_channels, width)
+                new: nn.Module = nn.Conv2d(inputs, _scaled(layer.out_channels, width), layer.kernel_size, layer.stride, layer.padding,  # type: ignore[arg-type]
+                                           bias=layer.bias is not None)
+                nn.init.kaiming_normal_(new.weight)  # type: ignore[arg-type]
+            elif isinstance(layer, nn.BatchNorm2d):
+                new = nn.BatchNorm2d(_scaled(layer.num_features, width))
+            elif isinstance(layer, nn.Linear):
+                new = nn.Linear(_scaled(layer.in_features, width), layer.out_features)
+            else:
+                continue
+            setattr(parent, name, new)
+    return network
+
+
+def _scaled(size: int, width: float) -> int:
+    """A number of channels times a factor, at least one."""
+    return max(1, round(size * width))
+
+
 def _new_head(kind: str, num_classes: int) -> nn.Module:
+    """An untrained head."""
     if kind not in ("MLP", "Linear"):
         raise ValueError(f"a head must be 'MLP' or 'Linear', got {kind!r}; choose one of them")
     return mlp_head(num_classes=num_classes) if kind == "MLP" else linear_head(num_classes=num_classes)

@@ -1,4 +1,4 @@
-"""The experiments of the worst-case mutual information paper (2020): quickstart, Table 1, Figures 1 and 2.
+"""The experiments of the worst-case mutual information paper (2020): quickstart, and Table 1 with Tables 3 to 5 of its supplement.
 
 A notebook states the parameters and calls one function of this module; the function trains through a `Study`,
 evaluates, and returns what was measured, with its rows, its figure and its verdict.
@@ -10,24 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robinfo.evaluation import survivors
-from robinfo.experiments.record import Row, paper_row
+from robinfo.experiments.record import Row, judge, paper_row
 from robinfo.experiments.study import Setup, Study
-from robinfo.figures import BLUE, GREEN, GREY, PINK, RED, finished
+from robinfo.figures import BLUE, GREEN, PINK, RED, finished
 from robinfo.theory.confidence import mean_interval
 from robinfo.theory.fano import adversarial_accuracy_upper_bound
 from robinfo.vulnerability import VulnerabilityEstimate
 
-__all__ = ["Bounds", "Quickstart", "Setup", "Table1", "bounds", "overall_verdict", "plot_bounds", "plot_gap", "plot_quickstart",
-           "plot_table1", "quickstart", "table1"]
+__all__ = ["Quickstart", "Setup", "Table1", "allowed", "bound_row", "overall_verdict", "plot_quickstart", "plot_table1", "quickstart", "table1"]
 
 
 _PAPER_TABLE = {"cifar10": "1", "mnist": "3", "fashion_mnist": "4", "svhn": "5"}
-_PAPER_MODEL = {"baseline_h": "Baseline-H", "vgg16": "VGG16", "resnet18": "ResNet18", "resnet50": "ResNet50",
-                "densenet121": "DenseNet121"}
 
 
 # --- quickstart ---------------------------------------------------------------------------------------------------------
@@ -89,7 +85,7 @@ class Quickstart:
         rows: list[Row] = []
         for name, estimate in self.estimates.items():
             rows += self.study.information_rows([estimate], model="encoder", method=f"{name} representation")
-            rows.append(_bound_row(self.study, [estimate], f"{name} representation", "encoder"))
+            rows.append(bound_row(self.study, [estimate], f"{name} representation", "encoder"))
         for (name, head), counts in self.counts.items():
             rows += [self.study.accuracy_row(metric, [count], model="encoder + MLP head",
                                              method=f"{name} representation / {head} head") for metric, count in counts.items()]
@@ -116,13 +112,15 @@ def _difference(ours: float, other: float, n: int) -> str:
     return f"{'more' if ours > other else 'less'} robust, beyond two standard errors"
 
 
-def overall_verdict(rows: Sequence[Row]) -> str:
+def overall_verdict(rows: Sequence[Row], nothing: str = "the paper has no such experiment") -> str:
     """The verdict of an experiment: the least favourable verdict of its rows that have a published cell.
 
     Parameters
     ----------
     rows : sequence of Row
         Judged rows.
+    nothing : str
+        What is said where no row has a published cell.
 
     Returns
     -------
@@ -136,7 +134,7 @@ def overall_verdict(rows: Sequence[Row]) -> str:
     """
     verdicts = [row.verdict for row in rows if row.paper is not None]
     if not verdicts:
-        return "Not comparable: the paper has no such experiment"
+        return f"Not comparable: {nothing}"
     worst = max(verdicts, key=lambda v: ("reproduced", "with a caveat", "not reproduced", "not comparable").index(v or ""))
     texts = [row.settings for row in rows if row.paper is not None and row.verdict == worst == "not comparable" and row.settings]
     sentence = f"{worst}: {_shared_clauses(texts)}" if texts else str(worst)
@@ -157,19 +155,56 @@ def _consistency(best: Mapping[str, float], allowed: Mapping[str, float]) -> str
             "was underestimated")
 
 
-def _bound_row(study: Study, estimates: Sequence[VulnerabilityEstimate], method: str, model: str) -> Row:
-    """The accuracy that the sharp form of Theorem 3.4 allows at the mean estimate, with its interval carried through."""
+def bound_row(study: Study, estimates: Sequence[VulnerabilityEstimate], method: str, model: str, *, form: Literal["weak", "sharp"] = "sharp",
+              paper: Mapping[str, Any] | None = None) -> Row:
+    """The accuracy that Theorem 3.4 allows at the mean estimate of the worst-case information, with its interval carried through.
+
+    Parameters
+    ----------
+    study : Study
+        Data and settings.
+    estimates : sequence of VulnerabilityEstimate
+        One for each seed.
+    method, model : str
+        What was measured.
+    form : {"sharp", "weak"}
+        The sharp form, or the one that the paper prints.
+    paper : mapping, optional
+        The published cell.
+
+    Returns
+    -------
+    Row
+        In per cent, judged: a plug-in value, not a certificate.
+    """
     values = [estimate.worst_case_mi for estimate in estimates]
     interval = mean_interval(values) or estimates[0].worst_case_interval
-    carried = None if interval is None else (_allowed(study, interval[0]), _allowed(study, interval[1]))
-    return Row(metric="accuracy_upper_bound_plug_in", value=_allowed(study, sum(values) / len(values)), unit="%",
-               n=estimates[0].batches, interval=carried, dataset=study.setup.dataset, model=model, method=method, attack=None,
-               threat=str(study.setup.threat), seeds=tuple(study.setup.seeds), settings=study.setup.reduced())
+    low, high = (None, None) if interval is None else (allowed(study, end, form) for end in interval)
+    row = Row(metric="accuracy_upper_bound_plug_in" if form == "sharp" else "accuracy_upper_bound_plug_in_weak",
+              value=allowed(study, sum(values) / len(values), form), unit="%", n=estimates[0].batches,
+              interval=None if low is None or high is None else (low, high), dataset=study.setup.dataset, model=model, method=method,
+              threat=str(study.setup.threat), seeds=tuple(study.setup.seeds), paper=paper, settings=study.setup.reduced())
+    return judge(row, comparable=study.setup.comparable)
 
 
-def _allowed(study: Study, information: float) -> float:
-    """The sharp form of Theorem 3.4 in per cent; a negative estimate counts as zero information."""
-    return 100 * float(adversarial_accuracy_upper_bound(max(information, 0.0), study.data.num_classes, form="sharp"))
+def allowed(study: Study, information: float, form: Literal["weak", "sharp"] = "sharp") -> float:
+    """The adversarial accuracy that Theorem 3.4 allows, in per cent; a negative estimate counts as zero information.
+
+    Parameters
+    ----------
+    study : Study
+        For the number of classes.
+    information : float
+        Worst-case information, nats.
+    form : {"sharp", "weak"}
+        As for `bound_row`.
+
+    Returns
+    -------
+    float
+        Per cent.
+    """
+    return 100 * float(adversarial_accuracy_upper_bound(max(information, 0.0), study.data.num_classes, form=form))
 
 
 def quickstart(setup: Setup) -> Quickstart:
@@ -355,8 +390,11 @@ def table1(setup: Setup, *, heads: Sequence[str] = ("MLP", "Linear"),
 def _head_rows(study: Study, encoder: nn.Module, seed: int, kind: str, name: str, title: str,
                early_stopping_on: str) -> dict[str, dict[str, int]]:
     """Rows of one representation: standard, early-stopped (worst case only), robust."""
-    monitor = _monitor(study, early_stopping_on) if name == "worst-case" else None
-    model, history = study.head(encoder, seed, kind=kind, robust=False, name=name, monitor=monitor)
+    monitor, monitored = None, ""
+    if name == "worst-case":
+        monitor, size = _monitor(study, early_stopping_on), len((study.test if early_stopping_on == "test" else study.validation)[0])
+        monitored = f"{size} {early_stopping_on} images, {study.setup.evaluation_attack}"
+    model, history = study.head(encoder, seed, kind=kind, robust=False, name=name, monitor=monitor, monitored=monitored)
     rows = {f"{title} / h=Standard": study.accuracies(model)}
     if monitor is not None:
         history.restore_best(model)
@@ -409,212 +447,4 @@ def plot_table1(result: Table1) -> Any:
         axis.set(yticks=range(len(methods)), yticklabels=list(reversed(methods)), xlim=(0, 102), title=f"{kind} head",
                  xlabel=f"accuracy, % ({result.study.setup.dataset}, {result.study.setup.threat})")
     axes[0][-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    return finished(figure)
-
-
-# --- Figures 1 and 2 ----------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Bounds:
-    """Information of the logits and accuracies of several classifiers.
-
-    Attributes
-    ----------
-    study : Study
-        Data and settings.
-    estimates : dict of (str, str) to list of VulnerabilityEstimate
-        By architecture and training ("standard", "robust"), one for each seed.
-    counts : dict of (str, str) to list of dict
-        Correct test images, likewise.
-    """
-
-    study: Study
-    estimates: dict[tuple[str, str], list[VulnerabilityEstimate]]
-    counts: dict[tuple[str, str], list[dict[str, int]]]
-
-    def accuracy(self, key: tuple[str, str], metric: str) -> float:
-        """Mean accuracy over the seeds.
-
-        Parameters
-        ----------
-        key : (str, str)
-            Architecture and training.
-        metric : str
-            "natural_accuracy" or "adversarial_accuracy".
-
-        Returns
-        -------
-        float
-            In [0, 1].
-        """
-        trials = self.counts[key]
-        return sum(t[metric] for t in trials) / len(trials) / len(self.study.test[0])
-
-    def mean(self, key: tuple[str, str], quantity: str) -> float:
-        """Mean of an estimated quantity over the seeds.
-
-        Parameters
-        ----------
-        key : (str, str)
-            Architecture and training.
-        quantity : str
-            "normal_mi", "worst_case_mi" or "vulnerability".
-
-        Returns
-        -------
-        float
-            Nats.
-        """
-        return sum(getattr(e, quantity) for e in self.estimates[key]) / len(self.estimates[key])
-
-    @property
-    def rows(self) -> list[Row]:
-        """Every number beside the one read off the paper's figures."""
-        rows: list[Row] = []
-        for (architecture, training), estimates in self.estimates.items():
-            model = _PAPER_MODEL[architecture]
-            papers = _figure_cells(self.study.setup.dataset, model, training)
-            rows += self.study.information_rows(estimates, model=f"{model}, logits", method=training, papers=papers)
-            rows.append(_bound_row(self.study, estimates, training, f"{model}, logits"))
-            rows += [self.study.accuracy_row(metric, [t[metric] for t in self.counts[architecture, training]], model=model,
-                                             method=training, paper=papers.get(metric))
-                     for metric in ("natural_accuracy", "adversarial_accuracy")]
-        return rows
-
-    def verdict(self) -> str:
-        """One sentence: does vulnerability order the gap, and does the bound hold at the estimate?"""
-        keys = list(self.estimates)
-        lost = torch.tensor([self.mean(k, "vulnerability") for k in keys])
-        gap = torch.tensor([self.accuracy(k, "natural_accuracy") - self.accuracy(k, "adversarial_accuracy") for k in keys])
-        broken = [f"{a} ({t})" for a, t in keys if self.accuracy((a, t), "adversarial_accuracy")
-                  > adversarial_accuracy_upper_bound(max(self.mean((a, t), "worst_case_mi"), 0), self.study.data.num_classes)]
-        relation = (f"rank correlation of vulnerability and accuracy gap {_rank_correlation(lost, gap):.2f} over {len(keys)} models"
-                    if len(keys) > 2 else "too few models for a correlation")
-        held = "every adversarial accuracy lies below its plug-in bound" if not broken else (
-            f"above the plug-in bound (the worst-case information was underestimated): {', '.join(broken)}")
-        return f"{overall_verdict(self.rows)}. Found: {relation}; {held}."
-
-
-def _rank_correlation(x: Tensor, y: Tensor) -> float:
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(x.numpy(), y.numpy()).statistic)
-
-
-def _figure_cells(dataset: str, model: str, training: str) -> dict[str, Any]:
-    """Numbers read off Figures 1 and 2 for a CIFAR-10 model; empty for other data."""
-    if dataset != "cifar10":
-        return {}
-    wanted = {"normal_mi": ("Fig2 (digitised)", "normal_case_MI_logit"), "worst_case_mi": ("Fig2 (digitised)", "worst_case_MI_logit"),
-              "adversarial_accuracy": ("Fig2 (digitised)", "adversarial_accuracy"),
-              "vulnerability": ("Fig1 (digitised)", "representation_vulnerability_logit")}
-    found = {ours: paper_row("Zhu2020", table, required=False, model=model, method=training, metric=theirs)
-             for ours, (table, theirs) in wanted.items()}
-    return {ours: cell for ours, cell in found.items() if cell is not None}
-
-
-def bounds(setup: Setup, *, architectures: Sequence[str] = ("baseline_h", "vgg16", "resnet18"), optimizer: str = "adam",
-           classifier_learning_rate: float | None = None, milestones: Sequence[int] = (), weight_decay: float = 0.0) -> Bounds:
-    """Figures 1 and 2: information of the logit layer and accuracy, for standard and adversarially trained classifiers.
-
-    Parameters
-    ----------
-    setup : Setup
-        Settings.
-    architectures : sequence of str
-        As for `robinfo.models.classifier`.
-    optimizer, classifier_learning_rate, milestones, weight_decay
-        Training of torchvision's classifiers, as for `fit`; the learning rate of the critics when none is given.
-        Baseline-H is trained as everywhere else: Adam with the learning rate of the settings.
-
-    Returns
-    -------
-    Bounds
-        Estimates and counts.
-
-    References
-    ----------
-    Zhu, Zhang and Evans (2020), Figures 1 and 2.
-    """
-    study = Study(setup, parts=4 * len(architectures) * len(setup.seeds))
-    estimates: dict[tuple[str, str], list[VulnerabilityEstimate]] = {}
-    counts: dict[tuple[str, str], list[dict[str, int]]] = {}
-    options: dict[str, Any] = {"optimizer": optimizer, "learning_rate": classifier_learning_rate or setup.learning_rate,
-                               "milestones": milestones, "weight_decay": weight_decay}
-    for seed in setup.seeds:
-        for architecture in architectures:
-            for training in ("standard", "robust"):
-                own = {} if architecture == "baseline_h" else options
-                model = study.supervised(seed, architecture=architecture, robust=training == "robust", **own)
-                counts.setdefault((architecture, training), []).append(study.accuracies(model))
-                name = f"{architecture}-{training}"
-                estimates.setdefault((architecture, training), []).append(study.vulnerability(model, seed, name))
-    return Bounds(study, estimates, counts)
-
-
-def _marker(architecture: str) -> str:
-    return dict(zip(_PAPER_MODEL, "os^Dv", strict=True))[architecture]
-
-
-def plot_gap(result: Bounds) -> Any:
-    """Figure 1: vulnerability of the logits against the loss of accuracy under attack.
-
-    Parameters
-    ----------
-    result : Bounds
-        What was measured.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    import matplotlib.pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(5.6, 3.6))
-    for architecture, training in result.estimates:
-        key = (architecture, training)
-        gap = 100 * (result.accuracy(key, "natural_accuracy") - result.accuracy(key, "adversarial_accuracy"))
-        value, estimates = result.mean(key, "vulnerability"), result.estimates[key]
-        interval = mean_interval([e.vulnerability for e in estimates]) or estimates[0].vulnerability_interval
-        if interval is not None:
-            axis.hlines(gap, *interval, color=GREY, linewidth=1)
-        axis.plot(value, gap, _marker(architecture), color=BLUE, markerfacecolor=BLUE if training == "robust" else "white",
-                  label=f"{_PAPER_MODEL[architecture]}, {training}")
-    axis.set(xlabel="representation vulnerability of the logits, nats (estimate)", ylabel="natural − adversarial accuracy, points",
-             title="Does vulnerability order the loss of accuracy?")
-    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    return finished(figure)
-
-
-def plot_bounds(result: Bounds) -> Any:
-    """Figure 2: worst-case and normal information of each model with its adversarial accuracy, below the bounds.
-
-    Parameters
-    ----------
-    result : Bounds
-        What was measured.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    import matplotlib.pyplot as plt
-    import numpy as np
-
-    classes = result.study.data.num_classes
-    top = max(2.4, *(result.mean(key, "normal_mi") + 0.2 for key in result.estimates))
-    information = np.linspace(0, top, 200)
-    figure, axis = plt.subplots(figsize=(6.2, 3.8))
-    for bound, style, form in ((adversarial_accuracy_upper_bound(information, classes, form="weak"), "--", "weak"),
-                               (adversarial_accuracy_upper_bound(information, classes, form="sharp"), "-", "sharp")):
-        axis.plot(information, 100 * bound, style, color="black", linewidth=1, label=f"Theorem 3.4, {form} form")
-    for key in result.estimates:
-        height, fill = 100 * result.accuracy(key, "adversarial_accuracy"), BLUE if key[1] == "robust" else "white"
-        worst, normal = result.mean(key, "worst_case_mi"), result.mean(key, "normal_mi")
-        axis.hlines(height, worst, normal, color=GREY, linewidth=1)
-        axis.plot([worst, normal], [height, height], _marker(key[0]), color=BLUE, markerfacecolor=fill,
-                  label=f"{_PAPER_MODEL[key[0]]}, {key[1]}")
-    axis.set(xlabel="information of the logits, nats: worst case (left mark), normal (right mark); estimates",
-             ylabel=f"adversarial accuracy in {result.study.setup.threat}, %", ylim=(-3, 103),
-             title="The worst case has to lie right of the bound")
-    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     return finished(figure)
