@@ -154,9 +154,9 @@ def sweep(
         raise typer.Exit(1)
 
 
-@app.command(help="Write the scoreboard page from every recorded run.")
+@app.command(help="Write the scoreboard and the page of claims from every recorded run; print the counts.")
 def report(results: Results = None) -> None:
-    """Write the scoreboard from every recorded run and print where it is.
+    """Write the scoreboard and the page of claims from every recorded run, print where they are and the counts.
 
     Parameters
     ----------
@@ -167,9 +167,9 @@ def report(results: Results = None) -> None:
     --------
     ``robinfo report``
     """
-    from robinfo.experiments import report as write
+    from robinfo.experiments.scoreboard import write_report
 
-    typer.echo(write(results))
+    typer.echo(write_report(results))
 
 
 def _text(value: Any) -> str:

@@ -81,8 +81,17 @@ def test_run_find_and_report(tmp_path: Path, capsys: Any) -> None:
     assert (folder / "metrics.json").is_file() and "trained 0" in said.out
     assert main(arguments) == 0 and "found toy (smoke)" in capsys.readouterr().err
     assert main(["report"]) == 0
-    page = Path(capsys.readouterr().out.strip())
-    assert page == tmp_path / "out" / "scoreboard.md" and "50.00 % [40.00, 60.00] (n=100)" in page.read_text()
+    first, second = capsys.readouterr().out.strip().splitlines()
+    page = tmp_path / "out" / "scoreboard.md"
+    assert first.startswith(f"{page}: 566 published numbers: 0 reproduced,") and first.endswith(" not run")
+    assert second.startswith(f"{tmp_path / 'out' / 'claims.md'}: ") and " not tested" in second
+    assert "50.00 % [40.00, 60.00]" in page.read_text()
+
+
+def test_report_on_a_missing_folder_says_so_and_makes_nothing(tmp_path: Path, capsys: Any) -> None:
+    assert main(["report", "--results", str(tmp_path / "nowhere")]) == 2
+    assert f"no results folder at {tmp_path / 'nowhere'}; give one" in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_failed_run_is_code_one_in_a_few_lines(capsys: Any) -> None:
@@ -143,4 +152,4 @@ def test_the_wheel_of_the_sdist_carries_the_experiments_and_runs_them_anywhere(t
     measured = Path(command("run", "quickstart", "--profile", "smoke", *few).splitlines()[-1])
     assert measured.is_relative_to(elsewhere / "results" / "quickstart")
     assert {"metrics.json", "notebook.ipynb", "quickstart.svg", "quickstart.png"} <= {path.name for path in measured.iterdir()}
-    assert command("report").strip() == str(elsewhere / "results" / "scoreboard.md")
+    assert command("report").startswith(f"{elsewhere / 'results' / 'scoreboard.md'}: ")

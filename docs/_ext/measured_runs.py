@@ -1,8 +1,9 @@
-"""Pages for the runs in results/: one per run, one that lists them, and the scoreboard.
+"""Pages for the runs in results/: one per run, one that lists them, the scoreboard and the claims.
 
 Before the sources are read, every ``results/<experiment>/<run>/metrics.json`` becomes a page below
 ``nbs/experiments/_runs/``: the executed notebook where there is one, headed by what was run, at which settings, where, and a
-table of what was measured. `robinfo.experiments.report` writes ``nbs/scoreboard.md``. git and nbdev ignore these files.
+table of what was measured. `robinfo.experiments.scoreboard.write_report` writes ``nbs/scoreboard.md`` and ``nbs/claims.md``, which
+get a script and a style sheet of their own. git and nbdev ignore these files.
 """
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from typing import Any
 
 import nbformat
 
-from robinfo.experiments.record import Comparison, Metrics, compare, markdown_table, read_metrics, report
+from robinfo.experiments.record import Comparison, Metrics, compare, markdown_table, read_metrics
+from robinfo.experiments.scoreboard import write_report
 
 FOLDER = Path("experiments") / "_runs"
 _TITLE = re.compile(r"\A# .*\n?")
@@ -117,10 +119,18 @@ def collect(app: Any) -> None:
     for stale in set(target.iterdir()) - written:
         if stale.is_file():
             stale.unlink()
-    report(results)
+    write_report(results, missing=print)
+
+
+def assets(app: Any, pagename: str, *_: Any) -> None:
+    """The filters and their style, on the two pages that have them."""
+    if pagename in ("scoreboard", "claims"):
+        app.add_js_file("scoreboard.js", loading_method="defer")
+        app.add_css_file("scoreboard.css")
 
 
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
     app.connect("builder-inited", collect)
+    app.connect("html-page-context", assets)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,27 +1,37 @@
 """Measured numbers on disk: rows with unit, sample size and interval, their provenance, and the paper's cell beside them.
 
-A run writes one ``metrics.json`` (`write_metrics`): its rows are `Row` objects, one measured number each. `paper_row`
-finds the published number, `judge` gives the verdict, `compare` shows the table and `report` collects every recorded
-run into the scoreboard. Importing this module needs the standard library only.
+A run writes one ``metrics.json`` (`write_metrics`): its rows are `Row` objects, one measured number each. What the papers
+print and how the two are compared is in `robinfo.experiments.published`; its functions are passed on here. `report` turns
+every recorded run into the scoreboard. Importing this module needs the standard library only.
 """
 from __future__ import annotations
 
-import difflib
 import hashlib
-import html
 import json
 import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from robinfo.experiments.published import (
+    VERDICTS,
+    Comparison,
+    cell_of,
+    compare,
+    judge,
+    markdown_table,
+    paper_row,
+    verdict,
+)
+from robinfo.sealed import BLANK, seal, verify
 
 __all__ = [
     "VERDICTS",
@@ -31,6 +41,7 @@ __all__ = [
     "code_hash",
     "compare",
     "judge",
+    "markdown_table",
     "paper_row",
     "provenance",
     "read_metrics",
@@ -43,10 +54,8 @@ __all__ = [
     "write_text",
 ]
 
-VERDICTS = ("reproduced", "with a caveat", "not reproduced", "not comparable")
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PAPER_KEYS = ("paper", "table", "mean", "std")
-_PROFILE_ORDER = ("paper", "cpu", "smoke")
 _STARTED = float(os.environ.get("ROBINFO_STARTED") or time.time())
 
 
@@ -91,7 +100,7 @@ def results_root(results: str | os.PathLike[str] | None = None) -> Path:
     return Path(chosen).expanduser().resolve() if chosen else ((root or Path.cwd()) / "results").resolve()
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, *, sealed: bool = False) -> None:
     """Write one JSON file atomically: a reader sees the old file or the new one, never half of it.
 
     Parameters
@@ -100,6 +109,8 @@ def write_json(path: Path, content: Any) -> None:
         Target; its folder must exist.
     content : object
         Anything `json` can write; NaN and infinities are refused.
+    sealed : bool
+        Whether the file, a mapping, holds a checksum of itself (`robinfo.sealed`): at its start the seal, at its end a word that there is one.
 
     Raises
     ------
@@ -113,10 +124,11 @@ def write_json(path: Path, content: Any) -> None:
     >>> write_json(target, {"x": 1}); target.read_text()
     '{\\n "x": 1\\n}\\n'
     """
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
+    whole = {"seal": BLANK, **content, "sealed": True} if sealed else content
+    write_text(path, json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n", sealed=sealed)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, sealed: bool = False) -> None:
     """Write one text file atomically.
 
     Parameters
@@ -125,6 +137,8 @@ def write_text(path: Path, text: str) -> None:
         Target; its folder must exist.
     text : str
         The whole content.
+    sealed : bool
+        Whether a blank seal in the text is to be filled (`robinfo.sealed.seal`).
 
     Examples
     --------
@@ -138,6 +152,8 @@ def write_text(path: Path, text: str) -> None:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
+    if sealed:
+        seal(part)
     part.replace(path)
 
 
@@ -233,7 +249,7 @@ class Row:
         Returns
         -------
         dict
-            Every field; `paper` reduced to paper, table, mean and std.
+            Every field; `paper` reduced to paper, table, mean, std and, where known, the key of the cell.
 
         Examples
         --------
@@ -243,299 +259,12 @@ class Row:
         stored = asdict(replace(self, paper=None)) | {"paper": None}
         if self.paper is not None:
             stored["paper"] = {key: self.paper.get(key) for key in _PAPER_KEYS}
+            cell = cell_of(self)
+            if cell is not None:
+                stored["paper"]["cell"] = cell["cell"]
         stored["interval"] = None if self.interval is None else list(self.interval)
         stored["seeds"] = list(self.seeds)
         return stored
-
-
-# --- the paper's numbers ----------------------------------------------------------------------------------------------
-@lru_cache(maxsize=1)
-def _paper_tables() -> tuple[dict[str, Any], ...]:
-    """Every published row the package carries."""
-    text = (_PACKAGE / "experiments" / "paper_tables.json").read_text(encoding="utf-8")
-    return tuple(json.loads(text))
-
-
-def paper_row(paper: str, table: str, *, required: bool = True, **match: Any) -> dict[str, Any] | None:
-    """The one published number in a paper's table that has the given fields.
-
-    Parameters
-    ----------
-    paper, table : str
-        For example ``"Zhu2020"`` and ``"1"``; figures are ``"Fig1 (digitised)"``.
-    required : bool
-        False returns None where no row matches, for settings the paper has not.
-    **match : object
-        Fields that must agree: dataset, model, method, metric, head, attack. Names of data sets are compared without
-        case, hyphens and underscores, so ``"cifar10"`` finds ``"CIFAR-10"``.
-
-    Returns
-    -------
-    dict or None
-        With at least paper, table, dataset, model, method, metric, attack, mean, std (or None) and unit.
-
-    Raises
-    ------
-    ValueError
-        When no row matches (naming the field that fails and the nearest value), or several do (naming what differs).
-
-    Examples
-    --------
-    >>> row = paper_row("Zhu2020", "1", method="Ours / h=Robust", metric="adversarial_accuracy", head="MLP")
-    >>> row["mean"], row["std"], row["unit"]
-    (31.52, 0.31, '%')
-    """
-    wanted = {"paper": paper, "table": str(table), **match}
-    rows = list(_paper_tables())
-    for key, value in wanted.items():
-        kept = [row for row in rows if _same(key, row.get(key), value)]
-        if not kept and not required:
-            return None
-        if not kept:
-            raise ValueError(_no_such_cell(key, value, rows))
-        rows = kept
-    if len(rows) > 1:
-        differ = [key for key in rows[0] if len({str(row.get(key)) for row in rows}) > 1 and key not in ("mean", "std")]
-        raise ValueError(f"{len(rows)} rows of {paper} table {table} match; also give {' or '.join(differ)}")
-    return dict(rows[0])
-
-
-def _same(key: str, stored: Any, wanted: Any) -> bool:
-    """Whether a stored field has the wanted value."""
-    return _squash(stored) == _squash(wanted) if key == "dataset" else bool(stored == wanted)
-
-
-def _squash(name: Any) -> str:
-    """A data set's name without case, hyphens and underscores."""
-    return str(name).lower().replace("-", "").replace("_", "").replace(" ", "")
-
-
-def _no_such_cell(key: str, value: Any, rows: Sequence[Mapping[str, Any]]) -> str:
-    """The message for a field that no row has, with the nearest value."""
-    known = sorted({str(row.get(key)) for row in rows})
-    near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.3)
-    hint = f"; did you mean {near[0]!r}?" if near else ";"
-    return f"no published row has {key}={value!r}{hint} known: {', '.join(known)}"
-
-
-# --- verdicts ---------------------------------------------------------------------------------------------------------
-def verdict(measured: float, interval: tuple[float, float] | None, paper_mean: float | None,
-            paper_std: float | None = None, comparable: bool | str = True) -> str:
-    """One of `VERDICTS` for a measured number beside a published one.
-
-    The rule: the published band is mean ± 2 std (2 % of the mean where no std is published); the measured band is the
-    interval, or the number itself. *Reproduced*: the bands meet. *With a caveat*: the bands meet once the published
-    one is doubled. *Not reproduced*: they do not. *Not comparable*: `comparable` is not True — reduced settings,
-    another data set, another threat — or nothing is published.
-
-    Parameters
-    ----------
-    measured : float
-        In the paper's unit.
-    interval : (float, float) or None
-        Confidence interval of the measured number.
-    paper_mean, paper_std : float or None
-        The published cell.
-    comparable : bool or str
-        True, or False, or a text that says why the two must not be compared.
-
-    Returns
-    -------
-    str
-        One of `VERDICTS`.
-
-    Examples
-    --------
-    >>> verdict(31.0, None, 31.52, 0.31)
-    'reproduced'
-    >>> verdict(30.5, (30.2, 30.8), 31.52, 0.31), verdict(20.0, None, 31.52, 0.31)
-    ('with a caveat', 'not reproduced')
-    >>> verdict(31.0, None, 31.52, 0.31, comparable="reduced: 3 epochs")
-    'not comparable'
-    """
-    if comparable is not True or paper_mean is None:
-        return "not comparable"
-    low, high = interval or (measured, measured)
-    low, high = min(low, measured), max(high, measured)
-    gap = max(low - paper_mean, paper_mean - high, 0.0)
-    band = 2 * paper_std if paper_std else 0.02 * abs(paper_mean)
-    return "reproduced" if gap <= band else "with a caveat" if gap <= 2 * band else "not reproduced"
-
-
-def judge(row: Row, *, comparable: bool | str = True) -> Row:
-    """The row with its verdict: not comparable for reduced settings or another data set, else by the rule of `verdict`.
-
-    Parameters
-    ----------
-    row : Row
-        With `paper` from `paper_row`, or without.
-    comparable : bool or str
-        False or a reason where the caller knows of another difference, such as the threat; a reason is added to
-        `settings`.
-
-    Returns
-    -------
-    Row
-        Verdict None where no published number stands beside it.
-
-    Raises
-    ------
-    ValueError
-        When the units differ, for example a fraction beside per cent.
-
-    Examples
-    --------
-    >>> cell = paper_row("Zhu2020", "1", method="Ours / h=Robust", metric="natural_accuracy", head="MLP")
-    >>> row = Row(metric="natural_accuracy", value=52.3, unit="%", n=10000, dataset="cifar10", model="MLP",
-    ...           method="ours", paper=cell)
-    >>> judge(row).verdict, judge(replace(row, dataset="mnist")).verdict
-    ('reproduced', 'not comparable')
-    """
-    if row.paper is None:
-        return replace(row, verdict=None)
-    published = row.paper
-    if published.get("unit", row.unit) != row.unit:
-        raise ValueError(f"{row.metric}: measured in {row.unit!r}, published in {published['unit']!r}; convert the "
-                         "measured value to the paper's unit")
-    other = row.settings.startswith("reduced") or _squash(published.get("dataset", row.dataset)) != _squash(row.dataset)
-    decided = verdict(row.value, row.interval, published.get("mean"), published.get("std"), False if other else comparable)
-    notes = [row.settings, comparable if isinstance(comparable, str) else ""]
-    return replace(row, verdict=decided, settings="; ".join(dict.fromkeys(note for note in notes if note)))
-
-
-# --- the table measured | paper | difference | verdict ----------------------------------------------------------------
-@dataclass(frozen=True)
-class Comparison:
-    """A table of measured numbers beside the paper's, readable in a notebook, on a terminal and on the site.
-
-    Parameters
-    ----------
-    rows : tuple of Row
-        In the order of the table.
-
-    Examples
-    --------
-    >>> row = Row(metric="rv", value=0.25, unit="nats", n=8, dataset="digits", model="encoder", method="normal")
-    >>> print(compare([row]))
-    dataset | model   | method | metric | measured         | paper | difference | verdict
-    --------+---------+--------+--------+------------------+-------+------------+--------
-    digits  | encoder | normal | rv     | 0.250 nats (n=8) | –     | –          | –
-    """
-
-    rows: tuple[Row, ...]
-
-    HEADER = ("dataset", "model", "method", "metric", "measured", "paper", "difference", "verdict")
-
-    def cells(self) -> list[tuple[str, ...]]:
-        """The table's texts, one tuple for each row.
-
-        Returns
-        -------
-        list of tuple of str
-            In the order of `HEADER`.
-
-        Examples
-        --------
-        >>> Comparison(()).cells()
-        []
-        """
-        return [_cells(row) for row in self.rows]
-
-    def __str__(self) -> str:
-        """The table in aligned columns."""
-        lines = [self.HEADER, *self.cells()]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(self.HEADER))]
-        texts = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
-        rule = "-+-".join("-" * width for width in widths)
-        return "\n".join([texts[0], rule, *texts[1:]])
-
-    def _repr_markdown_(self) -> str:
-        """The table in Markdown, shown by Jupyter and by the site."""
-        return markdown_table(self.HEADER, self.cells())
-
-    def _repr_html_(self) -> str:
-        """The table in HTML, shown by Jupyter."""
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.HEADER)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>"
-                       for line in self.cells())
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def compare(rows: Iterable[Row]) -> Comparison:
-    """The table measured | paper | difference | verdict for some rows.
-
-    Parameters
-    ----------
-    rows : iterable of Row
-        A row with a published cell and no verdict is judged first (`judge`).
-
-    Returns
-    -------
-    Comparison
-        Shown as a table by Jupyter and by ``print``.
-
-    Examples
-    --------
-    >>> compare([]).rows
-    ()
-    """
-    return Comparison(tuple(judge(row) if row.paper is not None and row.verdict is None else row for row in rows))
-
-
-def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    r"""A Markdown table; bars inside cells are escaped.
-
-    Parameters
-    ----------
-    header : sequence of str
-        Column names.
-    lines : iterable of sequences of str
-        One text for each column.
-
-    Returns
-    -------
-    str
-        Without a final newline.
-
-    Examples
-    --------
-    >>> print(markdown_table(["a"], [["x|y"]]))
-    | a |
-    |---|
-    | x\|y |
-    """
-    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in [header, *lines]]
-    return "\n".join([rows[0], "|" + "---|" * len(header), *rows[1:]])
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    """The texts of one row, in the order of `Comparison.HEADER`."""
-    mean = None if row.paper is None else row.paper.get("mean")
-    std = None if row.paper is None else row.paper.get("std")
-    paper = "–" if mean is None else _number(mean, row.unit) + (f" ± {_number(std, row.unit)}" if std is not None else "")
-    difference = "–" if mean is None else f"{row.value - mean:+.{_digits(row.unit)}f}"
-    return row.dataset, row.model, row.method, _metric(row), _measured(row), paper, difference, row.verdict or "–"
-
-
-def _metric(row: Row) -> str:
-    """The quantity with its attack and threat."""
-    return ", ".join([row.metric.replace("_", " "), *(str(part) for part in (row.attack, row.threat) if part)])
-
-
-def _measured(row: Row) -> str:
-    """The value with unit, interval and sample size."""
-    ends = "" if row.interval is None else f" [{', '.join(_number(end, row.unit) for end in row.interval)}]"
-    return f"{_number(row.value, row.unit)} {row.unit}".rstrip() + ends + ("" if row.n is None else f" (n={row.n})")
-
-
-def _digits(unit: str) -> int:
-    """Decimals shown: two for per cent, three otherwise."""
-    return 2 if unit in ("%", "pp") else 3
-
-
-def _number(value: float, unit: str) -> str:
-    """A number with the decimals of its unit."""
-    return f"{value:.{_digits(unit)}f}"
 
 
 # --- metrics.json -----------------------------------------------------------------------------------------------------
@@ -703,7 +432,7 @@ def write_metrics(run_dir: str | os.PathLike[str], experiment: str, profile: str
         "parameters": {key: value for key, value in (parameters or {}).items() if key != "run_dir"},
         "provenance": provenance(started=started, device=device, reduced=reduced),
         "rows": [row.to_dict() for row in judged],
-    })
+    }, sealed=True)
     return path
 
 
@@ -762,7 +491,10 @@ def read_metrics(path: str | os.PathLike[str]) -> Metrics:
     file = file / "metrics.json" if file.is_dir() else file
     known = {field.name for field in fields(Row)}
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        content = file.read_bytes()
+        if b'"seal"' in content or b'"sealed"' in content:  # one of the two words is left by any single damage
+            verify(file)
+        stored = json.loads(content.decode("utf-8"))
         rows = tuple(Row(**{key: value for key, value in row.items() if key in known}) for row in stored["rows"])
         return Metrics(stored["experiment"], stored["profile"], stored["parameters"], stored["provenance"], rows)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -805,7 +537,7 @@ def save_figure(figure: Any, run_dir: str | os.PathLike[str], name: str) -> tupl
 
 # --- the scoreboard ---------------------------------------------------------------------------------------------------
 def report(results: str | os.PathLike[str] | None = None) -> Path:
-    """Write the scoreboard: every recorded number beside the paper's, one table for each experiment.
+    """Write the scoreboard and the page of claims from every recorded run; see `robinfo.experiments.scoreboard.write_report`.
 
     Parameters
     ----------
@@ -820,54 +552,17 @@ def report(results: str | os.PathLike[str] | None = None) -> Path:
     Raises
     ------
     ValueError
-        For a damaged ``metrics.json`` (named).
+        When the folder is missing, or for a damaged ``metrics.json`` (named).
 
     Examples
     --------
     >>> import tempfile
     >>> report(tempfile.mkdtemp()).read_text().splitlines()[0]
-    '# Scoreboard: measured beside published'
+    '# Paper versus measured'
     """
-    root = results_root(results)
-    source = checkout()
-    own = source is not None and root == (source / "results").resolve()
-    path = source / "nbs" / "scoreboard.md" if source is not None and own else root / "scoreboard.md"
-    files = [file for file in root.rglob("metrics.json") if not (file.parent / "notebook.partial.ipynb").exists()]
-    runs = [(read_metrics(file), file.parent.name) for file in files]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, _scoreboard(runs))
-    return path
+    from robinfo.experiments.scoreboard import write_report  # here: it imports this module
 
-
-_INTRODUCTION = """# Scoreboard: measured beside published
-
-Written by `robinfo report` from every recorded run. Intervals are at 95 % and n is the sample size behind a number.
-Verdicts come from a fixed list: *reproduced* (the measured interval meets the published mean ± 2 std), *with a caveat*
-(it meets twice that band), *not reproduced*, and *not comparable* (reduced settings, another data set or another threat).
-"""
-_COLUMNS = (*Comparison.HEADER, "profile", "device", "settings")
-
-
-def _scoreboard(runs: Iterable[tuple[Metrics, str]]) -> str:
-    """The page for some runs, in an order that depends on their content alone."""
-    ordered = sorted(runs, key=lambda run: (run[0].experiment, _profile_rank(run[0].profile), run[1]))
-    parts = [_INTRODUCTION]
-    for name in dict.fromkeys(metrics.experiment for metrics, _ in ordered):
-        lines = [line for metrics, _ in ordered if metrics.experiment == name for line in _lines(metrics)]
-        parts.append(f"## {name}\n\n{markdown_table(_COLUMNS, lines)}\n")
-    return "\n".join(parts if len(parts) > 1 else [*parts, "No run is recorded yet.\n"])
-
-
-def _profile_rank(profile: str) -> tuple[int, str]:
-    """The paper's own settings first, then the smaller ones."""
-    return (_PROFILE_ORDER.index(profile) if profile in _PROFILE_ORDER else len(_PROFILE_ORDER), profile)
-
-
-def _lines(metrics: Metrics) -> list[tuple[str, ...]]:
-    """The scoreboard's lines for one run; reduced runs are labelled."""
-    device = str(metrics.provenance.get("device", "–"))
-    label = "reduced" if metrics.provenance.get("reduced") else ""
-    return [(*_cells(row), metrics.profile, device, row.settings or label or "–") for row in compare(metrics.rows).rows]
+    return write_report(results).scoreboard
 
 
 code_hash()  # now, so that a long run records the code it loaded, not what the files hold when it ends
