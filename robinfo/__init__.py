@@ -11,10 +11,11 @@ __version__ = "0.1.0"
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
-_MODULES = ("attacks", "audit", "checks", "data", "dependence", "estimators", "evaluation", "experiments", "figures", "label_hypothesis",
+_MODULES = ("attacks", "audit", "checks", "citations", "data", "dependence", "estimators", "evaluation", "experiments", "figures", "label_hypothesis",
             "latent", "models", "objectives", "theory", "threats", "training", "vib", "vulnerability")
 _NAMES = {
     "threats": ("L1", "L2", "Linf"),
+    "citations": ("cite",),
     "data": ("ImageDataset", "load", "to_float"),
     "models": ("Classifier", "Critic", "Encoder", "Normalized", "classifier", "linear_head", "mlp_head"),
     "latent": ("GaussianLatent", "gaussian_classifier"),
