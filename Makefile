@@ -6,7 +6,7 @@ PYTHON ?=
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-THEORY_AND_METHODS = nbs/index.ipynb $(wildcard nbs/theory/*.ipynb nbs/methods/*.ipynb)
+THEORY_AND_METHODS = nbs/index.ipynb $(wildcard nbs/theory/*.ipynb nbs/methods/*.ipynb nbs/guides/*.ipynb)
 
 .PHONY: help env demo test properties lab docs docs-serve notebooks export lint clean
 .DEFAULT_GOAL := help

@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE / "_ext"), str(ROOT)]
 import nbdev_reader
+import passages
 
 _ini = ConfigParser(delimiters=["="])
 _ini.read(ROOT / "settings.ini", encoding="utf-8")
@@ -37,6 +38,9 @@ extensions = [
     "sphinx_design",
     "sphinx_proof",
     "measured_runs",
+    "reliability",
+    "passages",
+    "references",
     "short_names",
 ]
 root_doc = "index"
@@ -84,7 +88,7 @@ html_theme_options = {
     "show_toc_level": 2,
     "show_navbar_depth": 1,
     "home_page_in_toc": True,
-    "secondary_sidebar_items": {"**": ["page-toc.html"], "scoreboard": []},
+    "secondary_sidebar_items": {"**": ["page-toc.html"], "index": [], "scoreboard": [], "claims": []},
     "use_download_button": True,
     "use_fullscreen_button": False,
     "use_issues_button": False,
@@ -107,8 +111,9 @@ _MARKUP = re.compile(r"""
   | (?<![\\$])\$(?P<inline>[^$]+?)\$
   | `(?P<code>[^`<>\n]+)`(?![`_])
 """, re.VERBOSE | re.DOTALL)
-_TITLES = {"scoreboard": "Scoreboard <scoreboard>"}
-_PAGES = ["theory/index", "methods/index", "experiments/index", "scoreboard", "glossary", "api/index"]
+_TITLES = {"scoreboard": "Paper versus measured <scoreboard>", "costs": "Costs <costs>"}
+_PAGES = ["guides/index", "theory/index", "methods/index", "experiments/index", "claims", "scoreboard", "reliability", "costs", "glossary", "api/index", "references",
+          "changelog"]
 
 
 def _is_error(value: object) -> bool:
@@ -144,22 +149,15 @@ autosummary_context = {"public": {name: _public(name) for name in _modules(_cfg[
 ProofDomain.merge_domaindata = lambda *_: None  # sphinx-proof keeps its data elsewhere and forgets to say so
 
 
-def _notebook_of(module: object) -> Path | None:
-    """The notebook that exports a module, below nbs/."""
-    first = Path(module.__file__).read_text(encoding="utf-8").split("\n", 1)[0]
-    found = re.search(r"File to edit: (?:\.\./)+nbs/(\S+\.ipynb)", first)
-    return Path(found[1]) if found else None
-
-
-def _introduce(module: object, lines: list[str]) -> None:
+def _introduce(name: str, lines: list[str]) -> None:
     """Say what a module is by the title of its notebook where it does not say so itself, and link to the notebook."""
-    if (notebook := _notebook_of(module)) is None:
+    if (notebook := passages.notebooks().get(name)) is None:
         return
     if not any(line.strip() for line in lines):
-        cells = json.loads((ROOT / "nbs" / notebook).read_text(encoding="utf-8"))["cells"]
+        cells = json.loads((ROOT / "nbs" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
         title = next(("".join(c["source"]).lstrip("# ").split("\n")[0] for c in cells if c["cell_type"] == "markdown"), "")
         lines[:] = [title if title.endswith(("?", "!", ".")) else f"{title}."]
-    lines += ["", f"Derived and explained in the notebook :doc:`/{notebook.with_suffix('').as_posix()}`.", ""]
+    lines += ["", passages.above_module(name), ""]
 
 
 _PROPERTIES: dict[str, list[str]] = {}
@@ -174,7 +172,7 @@ def _properties(app, what, name, obj, options, lines):
 def _docstrings(app, what, name, obj, options, lines):
     """Docstrings may write ``$x$`` for maths and `` `name` `` for code: turn both into RST, names into links."""
     if what == "module":
-        _introduce(obj, lines)
+        _introduce(name, lines)
     table = nbdev_reader.symbols(_cfg["lib_path"])
 
     def rst(match: re.Match[str]) -> str:
@@ -211,14 +209,15 @@ def _tagged_maths(app, doctree):
             node.children = [nodes.Text(rf"\[{text}\]")]
 
 
-def _copy_mathjax(app, error):
-    """Put the one MathJax file beside the pages."""
+def _scripts(app, error):
+    """Put the one MathJax file beside the pages, and empty the 1.5 MB script of icons, which the style sheet draws from its font."""
     if error or app.builder.format != "html":
         return
     package = util.find_spec("sphinx-mathjax-offline")
     target = Path(app.outdir) / "_static" / "mathjax" / "tex-svg.js"
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(Path(package.origin).parent / "static" / "mathjax" / "tex-svg.js", target)
+    (Path(app.outdir) / "_static" / "scripts" / "fontawesome.js").write_text("// icons come from the web font\n", encoding="utf-8")
 
 
 def setup(app):
@@ -227,4 +226,4 @@ def setup(app):
     app.connect("autodoc-process-docstring", _properties, priority=600)
     app.connect("source-read", _table_of_contents)
     app.connect("doctree-read", _tagged_maths)
-    app.connect("build-finished", _copy_mathjax)
+    app.connect("build-finished", _scripts)

@@ -36,8 +36,8 @@ def mypy() -> Commands:
 
 
 def nbtest() -> Commands:
-    """Every cell of the theory and methods notebooks runs."""
-    for path in ("nbs/index.ipynb", "nbs/theory", "nbs/methods"):
+    """Every cell of the landing page and of the theory, methods and guides notebooks runs."""
+    for path in ("nbs/index.ipynb", "nbs/theory", "nbs/methods", "nbs/guides"):
         yield ["nbdev_test", "--path", path, "--n_workers", WORKERS, "--timing"]
 
 

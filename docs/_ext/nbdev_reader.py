@@ -7,8 +7,8 @@
 * docstrings of exported code end before their sections, which the API page shows;
 * cells that only prepare (imports, checks of the input) are folded;
 * ipywidgets views are dropped (they would need JavaScript from a CDN), figures beside them stay;
-* figures get a text alternative: the title printed on them, else the heading above;
-* `` `name` `` in Markdown links to the API page of an exported symbol;
+* figures get a text alternative: ``#| fig-alt: …`` of their cell, else the title printed on them, else the heading above;
+* `` `name` `` and `` `name(arguments)` `` in Markdown link to the API page of an exported symbol;
 * a quoted block that begins with ``> **Theorem (title)**`` (or Remark, Lemma, …), which every viewer of notebooks shows as a quotation,
   becomes a numbered box.
 """
@@ -28,7 +28,7 @@ import yaml
 _DIRECTIVE = re.compile(r"^\s*#\s*\|\s*(?P<key>[\w-]+)\s*:?\s*(?P<arg>.*?)\s*$")
 _MAGIC = re.compile(r"^\s*%")
 _FRONT = re.compile(r"\A---\s*\n(.*?)\n---\s*\Z", re.DOTALL)
-_TICKS = re.compile(r"(?<![`{}\w])`([A-Za-z_][\w.]*)(?:\(\))?`(?!`)")
+_TICKS = re.compile(r"(?<![`{}\w])`([A-Za-z_][\w.]*)(?:\(\)|(\([^`<>\n]+\)))?`(?!`)")
 _HEADING = re.compile(r"^#+\s+(.*?)\s*$", re.MULTILINE)
 _BOX = re.compile(r"^> \*\*(Theorem|Lemma|Corollary|Proposition|Definition|Remark)(?: \((.+)\))?\*\*\n((?:>.*(?:\n|\Z))*)", re.MULTILINE)
 _SVG_TEXT = re.compile(r"<!-- (.*?) -->")
@@ -43,7 +43,7 @@ def split_directives(source: str) -> tuple[dict[str, str], str]:
     """Split the leading ``#|`` lines of a code cell from its code."""
     lines, found = source.splitlines(), {}
     while lines and (match := _DIRECTIVE.match(lines[0])):
-        found[match["key"]] = match["arg"].lower()
+        found[match["key"]] = match["arg"] if match["key"] == "fig-alt" else match["arg"].lower()
         lines.pop(0)
     code = "\n".join(line for line in lines if not _MAGIC.match(line))
     return found, code.strip("\n")
@@ -61,13 +61,14 @@ def definitions(path: Path, module: str) -> Iterator[str]:
 
 @cache
 def symbols(package: str) -> dict[str, str]:
-    """Every tail of the full name of a public symbol; a tail that two symbols share means neither."""
+    """Every tail of the full name of a public symbol, of a method from its class on; a tail that two symbols share means neither."""
     owners: dict[str, set[str]] = {}
     root = Path(__file__).resolve().parents[2]
     for path in (root / package).rglob("[!_]*.py"):
-        for full in definitions(path, ".".join(path.relative_to(root).with_suffix("").parts)):
+        module = ".".join(path.relative_to(root).with_suffix("").parts)
+        for full in definitions(path, module):
             parts = full.split(".")
-            for i in range(len(parts)):
+            for i in range(module.count(".") + 2):  # `Class.method`, never a bare `method`: such words are also names of arguments
                 owners.setdefault(".".join(parts[i:]), set()).add(full)
     return {tail: next(iter(full)) for tail, full in owners.items() if len(full) == 1}
 
@@ -76,7 +77,7 @@ def link(text: str, table: dict[str, str]) -> str:
     """Turn `` `name` `` into a link to the API page, outside code blocks."""
     def replace(match: re.Match[str]) -> str:
         full = table.get(match[1])
-        return f"{{py:obj}}`{match[1]} <{full}>`" if full else match[0]
+        return f"{{py:obj}}`{match[1]}{match[2] or ''} <{full}>`" if full else match[0]
 
     lines, fenced = [], False
     for line in text.split("\n"):
@@ -178,7 +179,8 @@ def code_cell(cell: nbformat.NotebookNode, heading: str, table: dict[str, str]) 
     cell.outputs = outputs_for_site(cell.outputs)
     figures = [o for o in cell.outputs if any(kind in o.get("data", {}) for kind in _IMAGES)]
     if figures:
-        cell.metadata["mystnb"] = {"image": {"alt": text_alternative(figures[0], heading)}}
+        alternative = found.get("fig-alt") or text_alternative(figures[0], heading)
+        cell.metadata["mystnb"] = {"image": {"alt": alternative}}
     links = ", ".join(f"`{name}`" for name in cut if name in table)
     more = [nbformat.v4.new_markdown_cell(link(f"Documented in full: {links}.", table))] if links else []
     return [cell, *more]

@@ -1,7 +1,8 @@
-"""The page *Reliability*: what the trials of tests/test_reliability.py and its neighbours found.
+"""The pages *Reliability* and *What a reproduction costs*.
 
 The tests write one file each to ``results/reliability/`` (`pytest … --long --record`); before the sources are read they become
-``nbs/reliability.md``. git and nbdev ignore the page. No number on it is written by hand.
+``nbs/reliability.md``; `robinfo.experiments.costs` counts what ``nbs/costs.md`` shows. git and nbdev ignore the pages. No number on them is
+written by hand.
 """
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from typing import Any
 
 from measured_runs import write
 
-from robinfo.experiments.record import markdown_table
+from robinfo.experiments.costs import cost_page, reproduction
+from robinfo.experiments.record import code_hash, markdown_table
 
 _INTRODUCTION = """# Reliability
 
@@ -38,6 +40,9 @@ def collect(app: Any) -> None:
     source = Path(app.srcdir)
     files = sorted((source.parent / "results" / "reliability").glob("*.json"))
     write(source / "reliability.md", page([json.loads(file.read_text(encoding="utf-8")) for file in files]))
+    target, stamp = source / "costs.md", f"<!-- {code_hash()} -->"
+    if not target.exists() or stamp not in target.read_text(encoding="utf-8"):  # counting takes some seconds
+        write(target, f"{cost_page(reproduction())}\n{stamp}\n")
 
 
 def setup(app: Any) -> dict[str, bool]:
