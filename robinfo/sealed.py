@@ -14,7 +14,7 @@ from pathlib import Path
 __all__ = ["BLANK", "DamagedFile", "is_sealed", "seal", "verify"]
 
 BLANK = "0" * 64
-_SEAL = re.compile(rb'"seal":\s?"([0-9a-f]{64})"')
+_SEAL = re.compile(rb'"seal\\?":\s?\\?"([0-9a-f]{64})\\?"')  # also within a text inside JSON, where quotes are escaped
 _HEAD, _BLOCK = 1 << 22, 1 << 24  # where the seal must be; bytes hashed at a time
 
 
