@@ -81,9 +81,10 @@ if __name__ == "__main__":
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def run(script: Path, *arguments: object) -> None:
-    """Run a script to its end."""
-    done = subprocess.run([sys.executable, str(script), *map(str, arguments)], env=ENVIRONMENT, check=False, capture_output=True, text=True, timeout=240)
+def run(script: Path, *arguments: object, torchrun: int = 0) -> None:
+    """Run a script to its end; `torchrun` is the number of processes that torchrun starts, instead of the script itself."""
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(torchrun)] if torchrun else []
+    done = subprocess.run([sys.executable, *command, str(script), *map(str, arguments)], env=ENVIRONMENT, check=False, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -109,11 +110,11 @@ def test_gathered_estimates_have_the_gradient_of_the_whole_batch(tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["infomax", "shared"])
 def test_two_processes_train_as_one_with_gathered_negatives(tmp_path: Path, kind: str, reliability: Callable[..., None]) -> None:
-    """Worst-case InfoMax and SharedInformation, batch normalisation in encoder and critic: equal weights up to the order of sums."""
+    """Worst-case InfoMax and SharedInformation (under torchrun), batch normalisation everywhere: equal weights up to the order of sums."""
     script = tmp_path / "train.py"
     script.write_text(TRAIN)
     for devices, across in ((1, "gathered"), (2, "gathered"), (2, "local")):
-        run(script, tmp_path, kind, devices, across)
+        run(script, tmp_path, kind, devices, across, torchrun=2 if devices == 2 and kind == "shared" else 0)
     (alone, text), (first, told), (second, _), (local, _) = (
         load_tensors(tmp_path / f"{kind}-{name}.safetensors") for name in ("1-gathered.0", "2-gathered.0", "2-gathered.1", "2-local.0"))
     assert apart({k: v for k, v in first.items() if "running" not in k}, {k: v for k, v in second.items() if "running" not in k}) == 0

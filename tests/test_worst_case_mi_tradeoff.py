@@ -192,9 +192,9 @@ def compared(js: float, *, adversarial: int = 600) -> Bounds:
 
 
 def test_the_verdict_says_where_the_bound_matters() -> None:
-    assert "the choice does not matter in 0 of 8 quantities (beyond 2.73 standard errors, 5 % over all comparisons). No difference in: normal" in compared(0.4).verdict()
+    assert "a difference is shown in 0 of 8 quantities (beyond 2.73 standard errors, 5 % over all comparisons). None is shown in: normal" in compared(0.4).verdict()
     text = compared(0.5, adversarial=700).verdict()
-    assert "matters in 4 of 8 quantities" in text and "worst-case information (dv critic): js +0.10 ±" in text
+    assert "shown in 4 of 8 quantities" in text and "worst-case information (dv critic): js +0.10 ±" in text
     assert "adversarial accuracy (robust head): js +10.0 ±" in text and "dv 0.45, js 0.20" in text
 
 

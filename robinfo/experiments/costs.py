@@ -237,7 +237,7 @@ def cost_page(works: Sequence[Work], shares: tuple[float, float] = (0.1, 0.4)) -
              f"**All of it: {total:.2g} operations, {_hours(works, high)} to {_hours(works, low)} GPU-hours.**", ""]
     for paper in dict.fromkeys(work.paper for work in works):
         own = [work for work in works if work.paper == paper]
-        lines = [[work.table, work.what, str(work.times), str(work.epochs), f"{work.passes:g}", f"{work.forward / 1e6:.3g}", f"{work.operations:.2g}",
+        lines = [[work.table, work.what, str(work.times), str(work.epochs), f"{work.passes:g}", f"{work.forward / 1e6:,.1f}", f"{work.operations:.2g}",
                   f"{_hours([work], high)} to {_hours([work], low)}"] for work in own]
         header = ["table", "what", "times", "epochs", "passes per image", "Mflop per pass", "operations", "GPU-hours"]
         parts += [f"## {paper}", "", f"Together {_hours(own, high)} to {_hours(own, low)} GPU-hours.", "", markdown_table(header, lines), ""]

@@ -757,11 +757,10 @@ class Bounds(_Compared):
         found = "; ".join(f"{name}: " + ", ".join(_signed(b, gap, error, "accuracy" in name) for b, (gap, error) in gaps.items())
                           for name, gaps in told.items())
         rest = ", ".join(name for name in everything if name not in told)
-        matters = "matters" if told else "does not matter"
         return (f"{self._opening()}. What the trainings report of themselves (nats; js: twice a Jensen-Shannon divergence, at most "
                 f"{2 * math.log(2):.2f}): {own}. Measured alike, each bound against {self.bounds[0]}, "
-                f"the choice {matters} in {len(told)} of {len(everything)} quantities (beyond {self.limit():.3g} standard errors, 5 % over all comparisons)"
-                f"{': ' + found if told else ''}.{' No difference in: ' + rest + '.' if rest else ''} "
+                f"a difference is shown in {len(told)} of {len(everything)} quantities (beyond {self.limit():.3g} standard errors, 5 % over all comparisons)"
+                f"{': ' + found if told else ''}.{' None is shown in: ' + rest + '.' if rest else ''} "
                 f"{self._consistency({bound: (bound, 'dv') for bound in self.bounds})}{self._warning()}")
 
 
@@ -877,8 +876,8 @@ def _finish_axes(axes: Any, result: Bounds) -> None:
     """Titles, units and legends of `plot_bounds`."""
     matters = [sum(("accuracy" in name) == accuracy for name in result.mattering()) for accuracy in (False, True)]
     titles = ("What trainings say of themselves\ncannot be compared",
-              f"Common critics: {matters[0]} of 4 values\ndiffer from those of {result.bounds[0]}",
-              f"Heads: {matters[1]} of 4 accuracies\ndiffer from those of {result.bounds[0]}")
+              f"Common critics: {matters[0]} of 4 values\nare shown to differ from those of {result.bounds[0]}",
+              f"Heads: {matters[1]} of 4 accuracies\nare shown to differ from those of {result.bounds[0]}")
     labels = ("worst-case value of its own critic, nats", "information by common critics, nats",
               f"accuracy, % ({result.study.setup.dataset}, {result.study.setup.threat})")
     for axis, title, label in zip(axes, titles, labels, strict=True):
