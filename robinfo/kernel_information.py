@@ -149,7 +149,7 @@ def _square(layer: Any, name: str) -> int:
         raise ValueError(f"windows must be square and not dilated, got {name}={value!r} in {layer}; choose another layer")
     return int(both[0])
 
-# %% ../nbs/methods/kernel_information.ipynb #be354aa6
+# %% ../nbs/methods/kernel_information.ipynb #a0e02b44
 def convolution_layers(model: nn.Module, depth: int = 2) -> tuple[nn.Module, ...]:
     """The layers of a network from its image up to convolution number `depth`, which comes last.
 
@@ -167,8 +167,8 @@ def convolution_layers(model: nn.Module, depth: int = 2) -> tuple[nn.Module, ...
 
     Raises
     ------
-    ValueError
-        Fewer convolutions.
+    TypeError, ValueError
+        No module; fewer convolutions.
 
     Examples
     --------
@@ -176,6 +176,8 @@ def convolution_layers(model: nn.Module, depth: int = 2) -> tuple[nn.Module, ...
     >>> [type(layer).__name__ for layer in convolution_layers(Encoder(1, 28))]
     ['Conv2d', 'BatchNorm2d', 'ReLU', 'Conv2d']
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be an nn.Module with convolutions, got {type(model).__name__}; for example Encoder(1, 28)")
     leaves = [m for m in model.modules() if not list(m.children())]
     places = [i for i, m in enumerate(leaves) if isinstance(m, nn.Conv2d)]
     if check_count(depth, "depth") > len(places):
@@ -550,7 +552,7 @@ class KernelCritics(nn.Module):
         weight, bias = self.outputs.weight[kernels], self.outputs.bias[kernels]
         return torch.baddbmm(bias[:, None, None], embedded, weight[:, :, None])[..., 0]
 
-# %% ../nbs/methods/kernel_information.ipynb #7bbee3c3
+# %% ../nbs/methods/kernel_information.ipynb #e06fc5e4
 def linear_critic_ceiling(z: Tensor) -> Tensor:
     r"""Largest Donsker-Varadhan value that any network of the patch can reach with scores $a(x) z$, on the uniform law of some outputs.
 
@@ -569,8 +571,8 @@ def linear_critic_ceiling(z: Tensor) -> Tensor:
 
     Raises
     ------
-    ValueError
-        Fewer than two outputs, NaN or infinity.
+    TypeError, ValueError
+        No tensor; fewer than two outputs, NaN or infinity.
 
     References
     ----------
@@ -582,6 +584,8 @@ def linear_critic_ceiling(z: Tensor) -> Tensor:
     >>> linear_critic_ceiling(coin), -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
     (tensor(0.5623), 0.5623...)
     """
+    if not isinstance(z, Tensor):
+        raise TypeError(f"z must be a Tensor of outputs [..., N], got {type(z).__name__}; torch.as_tensor makes one")
     if z.ndim < 1 or z.shape[-1] < 2 or not bool(torch.isfinite(z).all()):
         raise ValueError(f"z must hold at least two finite outputs [..., N], got shape {list(z.shape)}; check the kernels")
     rows = z.detach().double().reshape(-1, z.shape[-1])

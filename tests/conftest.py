@@ -37,9 +37,9 @@ def reliability(request: pytest.FixtureRequest) -> Callable[..., None]:
         """One line of the table: what was done, what came out, what was wanted, how many trials."""
         if not request.config.getoption("--record"):
             return
-        from robinfo.experiments.record import provenance, results_root, write_json
+        from robinfo.experiments.record import provenance, write_json
 
-        folder = results_root() / "reliability"
+        folder = Path(__file__).parents[1] / "results" / "reliability"  # also where a test has a results folder of its own
         folder.mkdir(parents=True, exist_ok=True)
         where = {key: value for key, value in provenance(device="cpu").items() if key in ("code", "device", "cpus", "platform", "versions", "started")}
         write_json(folder / f"{name}.json", {"name": name, "test": test, "figure": figure, "target": target, "n": n,

@@ -38,7 +38,7 @@ EXEMPT = {
     "parallel": {"algorithm": "each collective call is one operation", "demo": "a training on several processes is the demo",
                  "exercises": "infrastructure"},
     "kernel_information": {"algorithm": "critic, attack and estimate have a section each",
-                           "demo": "one attack for all kernels, compared with one for each, is the demo", "exercises": "none yet"},
+                           "demo": "one attack for all kernels, compared with one for each, is the demo"},
     "saliency": {"algorithm": "a map is one backward pass: its equation is the algorithm"},
 }
 PARTS = {  # words of a heading or of the opening of a paragraph

@@ -265,13 +265,14 @@ def test_the_same_seed_gives_the_same_bits_and_batches_do_not_matter(reliability
 
 
 SOAK = """
-import gc, json, sys
+import gc, json, os, sys
 from pathlib import Path
 import psutil, torch
 from robinfo.experiments.worst_case_mi import Setup, quickstart
 torch.set_num_threads(1)
 times, options, folder = int(sys.argv[1]), json.loads(sys.argv[2]), Path(sys.argv[3])
 for turn in range(times):
+    os.environ["ROBINFO_RESULTS"] = str(folder / str(turn))  # else the networks of the first turn would be found again
     quickstart(Setup(dataset="digits", run_dir=str(folder / str(turn)), **options))
     gc.collect()
     print("memory", psutil.Process().memory_info().rss, flush=True)
@@ -283,7 +284,7 @@ def test_memory_does_not_grow(tmp_path: Path, reliability: Callable[..., None], 
     times = 20 if request.config.getoption("--long") else 5
     options = {"train_images": 192, "test_images": 64, "width": 0.125, "critic_width": 32, "critic_channels": 8, "encoder_epochs": 1,
                "head_epochs": 1, "classifier_epochs": 1, "critic_epochs": 1, "batch_size": 32, "steps": 2}
-    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "ROBINFO_RESULTS": str(tmp_path)}
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
     done = subprocess.run([sys.executable, "-c", SOAK, str(times), json.dumps(options), str(tmp_path)], capture_output=True, text=True,
                           check=False, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stderr

@@ -29,6 +29,7 @@ __all__ = ["Outcome", "Sweep", "SweepRun", "plan_sweep", "read_grid", "run_one",
 _BLOCK = ("experiment", "profile", "set", "grid", "list", "zip", "seeds", "resources")
 _CLUSTER = ("kind", "workers", "threads", "resources", "cores", "memory", "walltime", "queue", "account", "directives", "prologue")
 _LOG = "sweep.log"
+_QUIET = 50  # logging level: critical messages only
 _REMINDER = 60.0  # seconds between two signs of life
 _PATIENCE = 20.0  # seconds that a scheduler has to answer
 
@@ -439,11 +440,12 @@ def _local(settings: Mapping[str, Any]) -> Any:
     def options(index: int) -> dict[str, Any]:
         """Options of one worker."""
         environment = {"CUDA_VISIBLE_DEVICES": str(index)} if "GPU" in resources else {}
-        return {"nthreads": 1, "resources": resources, "env": environment, "memory_limit": 0, "dashboard": False, "host": "127.0.0.1"}
+        return {"nthreads": 1, "resources": resources, "env": environment, "memory_limit": 0, "dashboard": False, "host": "127.0.0.1",
+                "silence_logs": _QUIET}
 
     workers = {index: {"cls": distributed.Nanny, "options": options(index)} for index in range(settings["workers"])}
     scheduler = {"cls": distributed.Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
-    return distributed.SpecCluster(workers=workers, scheduler=scheduler, silence_logs=50)
+    return distributed.SpecCluster(workers=workers, scheduler=scheduler, silence_logs=_QUIET)
 
 
 def _slurm(settings: Mapping[str, Any]) -> Any:
@@ -517,7 +519,7 @@ def sweep(grid: str | os.PathLike[str] | Mapping[str, Any], *, results: str | os
     plan, settings = plan_sweep(content, results=results, folder=folder), _cluster_settings(content, workers)
     tell = say or (lambda text: print(text, flush=True))
     outcomes = {run.run_dir: Outcome(run, "finished", 0.0) for run in plan.runs if run.finished}
-    tell(f"{len(plan.runs)} runs, {len(outcomes)} finished before, {len(plan.missing)} to do")
+    tell(f"{len(plan.runs)} run{'s' if len(plan.runs) != 1 else ''}, {len(outcomes)} finished before, {len(plan.missing)} to do")
     if plan.missing:
         with _client(settings, scheduler) as client:
             outcomes |= _spread(plan, client, settings, results_root(results), folder, tell)
