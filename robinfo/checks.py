@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['check_images', 'check_labels', 'check_real', 'check_count', 'mode_dependent_layers', 'check_evaluation_mode',
-           'evaluating']
+__all__ = ['check_images', 'check_labels', 'check_real', 'check_count', 'check_seed', 'check_callable', 'check_logits',
+           'check_prediction', 'mode_dependent_layers', 'check_evaluation_mode', 'evaluating']
 
 # %% ../nbs/methods/checks.ipynb #e769b2e0
 _CURE_RANGE = "scale uint8 images by 1/255 and keep normalisation inside the model: Normalized(model, mean, std)"
@@ -65,18 +65,20 @@ def check_images(images: Tensor, name: str = "images") -> Tensor:
         raise ValueError(f"{name} must lie in [0, 1], got min {low.item():.4g} and max {high.item():.4g}; {_CURE_RANGE}")
     return images
 
-# %% ../nbs/methods/checks.ipynb #14e013bd
-def check_labels(labels: Tensor, count: int, num_classes: int | None = None) -> Tensor:
+# %% ../nbs/methods/checks.ipynb #d8476d7a
+def check_labels(labels: Tensor, count: int | None = None, num_classes: int | None = None, *, values: bool = True) -> Tensor:
     """Return `labels` after checking that they are `count` class numbers in 0 … `num_classes` - 1.
 
     Parameters
     ----------
     labels : Tensor
         Shape [N], integer.
-    count : int
-        Expected N.
+    count : int, optional
+        Expected N; any N >= 1 if not given.
     num_classes : int, optional
         Number of classes K; the range is checked only when it is known.
+    values : bool
+        Whether to read the labels; False where that would make the program wait for a GPU.
 
     Returns
     -------
@@ -104,16 +106,18 @@ def check_labels(labels: Tensor, count: int, num_classes: int | None = None) -> 
     if not isinstance(labels, torch.Tensor) or labels.is_floating_point() or labels.dtype == torch.bool:
         kind = labels.dtype if isinstance(labels, torch.Tensor) else type(labels).__name__
         raise TypeError(f"labels must be an integer tensor of class numbers, got {kind}; convert them: labels.long()")
-    if labels.ndim != 1 or len(labels) != count:
-        raise ValueError(f"labels must have shape [{count}], one for each image, got {list(labels.shape)}; "
+    if labels.ndim != 1 or not len(labels) or count not in (None, len(labels)):
+        raise ValueError(f"labels must have shape [{'N' if count is None else count}], one for each image, got {list(labels.shape)}; "
                          "turn one-hot labels into numbers with labels.argmax(1)")
+    if not values:
+        return labels.long()
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or (num_classes is not None and high >= num_classes):
         last = "K-1" if num_classes is None else num_classes - 1
         raise ValueError(f"labels must lie in 0..{last}, got {low}..{high}; number the classes from 0")
     return labels.long()
 
-# %% ../nbs/methods/checks.ipynb #756c7ee0
+# %% ../nbs/methods/checks.ipynb #1452af99
 def check_real(value: Any, name: str, *, minimum: float = 0.0, strict: bool = False, cure: str = "") -> float:
     """Return `value` as a float after checking that it is finite and at least `minimum`.
 
@@ -149,6 +153,8 @@ def check_real(value: Any, name: str, *, minimum: float = 0.0, strict: bool = Fa
     ValueError: radius must be a finite number >= 0, got -0.1; pass the size of the perturbation
     """
     try:
+        if isinstance(value, (str, bytes)):  # a text is no number, whatever it says
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}; {cure or 'pass a float'}") from None
@@ -196,7 +202,155 @@ def check_count(value: Any, name: str, *, minimum: int = 1) -> int:
         raise ValueError(f"{name} must be a whole number >= {minimum}, got {number}; choose {name} >= {minimum}")
     return int(number)
 
-# %% ../nbs/methods/checks.ipynb #85464424
+
+def check_seed(seed: Any, name: str = "seed", *, optional: bool = False) -> int | None:
+    """Return `seed` after checking that it is a whole number that a generator takes.
+
+    Parameters
+    ----------
+    seed : int
+        The seed.
+    name : str
+        What to call it in an error.
+    optional : bool
+        Whether None passes, which leaves the draws to the global generator.
+
+    Returns
+    -------
+    int or None
+        The seed, 0 ... 2^63 - 1.
+
+    Raises
+    ------
+    TypeError
+        Not a whole number.
+    ValueError
+        Negative, or too large.
+
+    Examples
+    --------
+    >>> check_seed(None, optional=True), check_seed(7)
+    (None, 7)
+    >>> check_seed(1.5)
+    Traceback (most recent call last):
+    TypeError: seed must be a whole number, got float 1.5; pass an int
+    """
+    if seed is None and optional:
+        return None
+    if check_count(seed, name, minimum=0) >= 2**63:
+        raise ValueError(f"{name} must be below 2^63, got {seed}; choose a smaller one")
+    return int(seed)
+
+# %% ../nbs/methods/checks.ipynb #8e5c812b
+def check_callable(value: Any, name: str = "model", cure: str = "pass a module or a function of images") -> Any:
+    """Return `value` after checking that it can be called.
+
+    Parameters
+    ----------
+    value : callable
+        A model, an attack, a function.
+    name : str
+        What to call it in an error.
+    cure : str
+        What the reader should do.
+
+    Returns
+    -------
+    callable
+        The argument itself.
+
+    Raises
+    ------
+    TypeError
+        It cannot be called.
+
+    Examples
+    --------
+    >>> check_callable("resnet18")
+    Traceback (most recent call last):
+    TypeError: model must be callable, got str 'resnet18'; pass a module or a function of images
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, got {type(value).__name__} {value!r}; {cure}")
+    return value
+
+
+def check_logits(logits: Tensor, name: str = "logits") -> Tensor:
+    """Return `logits` after checking type and shape, without reading them.
+
+    Parameters
+    ----------
+    logits : Tensor
+        Shape [N, K], floating point, N >= 1 and K >= 2.
+    name : str
+        What to call the argument in an error.
+
+    Returns
+    -------
+    Tensor
+        The argument itself.
+
+    Raises
+    ------
+    TypeError
+        Not a floating-point tensor.
+    ValueError
+        Another shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> check_logits(torch.zeros(10))
+    Traceback (most recent call last):
+    ValueError: logits must have shape [N, K] with N >= 1 and K >= 2, got [10]; pass a batch: logits[None]
+    """
+    import torch
+
+    if not isinstance(logits, torch.Tensor) or not logits.is_floating_point():
+        kind = logits.dtype if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise TypeError(f"{name} must be a floating-point tensor, got {kind}; use torch.as_tensor(values, dtype=torch.float32)")
+    if logits.ndim != 2 or len(logits) < 1 or logits.shape[1] < 2:
+        cure = f"pass a batch: {name}[None]" if logits.ndim == 1 else "one row for each image, one column for each class"
+        raise ValueError(f"{name} must have shape [N, K] with N >= 1 and K >= 2, got {list(logits.shape)}; {cure}")
+    return logits
+
+
+def check_prediction(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return `labels` after checking that they fit `logits`; only on the CPU are they read.
+
+    Parameters
+    ----------
+    logits : Tensor
+        Shape [N, K].
+    labels : Tensor
+        Shape [N], class numbers.
+
+    Returns
+    -------
+    Tensor
+        The labels as int64.
+
+    Raises
+    ------
+    TypeError
+        Logits or labels of another type.
+    ValueError
+        Other shapes, or labels that are no class of the logits.
+
+    Examples
+    --------
+    >>> import torch
+    >>> check_prediction(torch.zeros(2, 3), torch.tensor([0, 3]))
+    Traceback (most recent call last):
+    ValueError: labels must lie in 0..2, got 0..3; number the classes from 0
+    """
+    import torch
+
+    count, classes = check_logits(logits).shape
+    read = logits.device.type == "cpu" and not torch.compiler.is_compiling()
+    return check_labels(labels, count, classes, values=read)
+
+# %% ../nbs/methods/checks.ipynb #2bf7e7c7
 def mode_dependent_layers(model: nn.Module) -> list[str]:
     """Names of the submodules in training mode whose output depends on the mode.
 
@@ -237,6 +391,8 @@ def check_evaluation_mode(model: nn.Module) -> None:
 
     Raises
     ------
+    TypeError
+        Something that cannot be called.
     ValueError
         Some layer would use batch statistics or drop units.
 
@@ -247,6 +403,7 @@ def check_evaluation_mode(model: nn.Module) -> None:
     Traceback (most recent call last):
     ValueError: the model must be in evaluation mode, got training mode in 1 (Dropout); call model.eval() first
     """
+    check_callable(model)
     layers = mode_dependent_layers(model) if hasattr(model, "named_modules") else []
     if layers:
         more = f" and {len(layers) - 1} more" if len(layers) > 1 else ""

@@ -234,7 +234,7 @@ class MINE(Dependence):
         bound: Tensor = joint.mean() - (product.logsumexp(0) - math.log(len(x)))
         return bound
 
-# %% ../nbs/methods/dependence.ipynb #ce3f3c36
+# %% ../nbs/methods/dependence.ipynb #1467864b
 @torch.no_grad()
 def spectral_stein_gradient(samples: Float[Tensor, "n d"], queries: Float[Tensor, "m d"] | None = None, *, bandwidth: float | None = None,
                             share: float = 0.99) -> Float[Tensor, "m d"]:
@@ -290,6 +290,8 @@ def spectral_stein_gradient(samples: Float[Tensor, "n d"], queries: Float[Tensor
 def _check_samples(samples: Tensor, queries: Tensor | None, bandwidth: float | None, share: float) -> None:
     """Refuse what has no score; values are looked at on the CPU only, since elsewhere the step would wait for the device."""
     for name, points in (("samples", samples), ("queries", samples if queries is None else queries)):
+        if not isinstance(points, Tensor):
+            raise TypeError(f"{name} must be a torch tensor [N, D], got {type(points).__name__}; use torch.as_tensor({name})")
         if points.ndim != 2 or points.shape[1] != samples.shape[-1]:
             raise ValueError(f"{name} must have the shape [N, D] with one D, got {list(points.shape)}; flatten each sample to a row")
         if points.dtype not in (torch.float32, torch.float64):

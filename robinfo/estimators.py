@@ -20,7 +20,7 @@ Negatives = Literal["others", "all"]
 __all__ = ['Negatives', 'Estimator', 'check_scores', 'donsker_varadhan', 'nwj', 'jensen_shannon', 'info_nce', 'hsic',
            'mmd_squared', 'knn_bandwidth']
 
-# %% ../nbs/methods/estimators.ipynb #7e6b0e68
+# %% ../nbs/methods/estimators.ipynb #84d24691
 def _precise(scores: Tensor) -> Tensor:
     """Scores in at least single precision; double stays double."""
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
@@ -66,6 +66,8 @@ def check_scores(scores: Tensor, negatives: str = "others") -> None:
     """
     if not isinstance(scores, Tensor):
         raise TypeError(f"scores must be a torch tensor, got {type(scores).__name__}; use torch.as_tensor(scores)")
+    if not scores.is_floating_point():
+        raise TypeError(f"scores must be floating point, got {scores.dtype}; convert them: scores.float()")
     if scores.ndim not in (2, 3) or scores.shape[0] != scores.shape[1] or len(scores) < 2:
         raise ValueError(f"scores must have shape [N, N] or [N, N, L] with N >= 2, got {list(scores.shape)}; "
                          "scores[i, j] = T(x_i, z_j) for all pairs of a batch")
@@ -299,7 +301,7 @@ def hsic(x: Float[Tensor, "n d"], z: Float[Tensor, "n e"], bandwidth_x: float, b
     means = first.mean(0)
     return ((first - means - means[:, None] + means.mean()) * second).mean()
 
-# %% ../nbs/methods/estimators.ipynb #7cb2aa0f
+# %% ../nbs/methods/estimators.ipynb #b576a336
 def mmd_squared(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], bandwidth: float) -> Float[Tensor, ""]:
     """Biased estimate of the squared maximum mean discrepancy of two samples with a Gaussian kernel.
 
@@ -331,7 +333,7 @@ def mmd_squared(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], bandwidth: flo
     References
     ----------
     Gretton, Borgwardt, Rasch, Schölkopf and Smola (2012), Equation 5; Guess First (2019), Equation 7 (the square is this value);
-    the bound: notebook theory/08_label_hypothesis.
+    the bound: notebook methods/objectives_label_hypothesis.
 
     Examples
     --------

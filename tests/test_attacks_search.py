@@ -921,7 +921,7 @@ def test_average_and_detector_refuse_bad_settings() -> None:
         ExpectationOverTransformation(small_model(), samples=0)
     with pytest.raises(ValueError, match="average must be 'logits' or 'probabilities', got 'votes'; choose one of them"):
         ExpectationOverTransformation(small_model(), average="votes")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="model must be callable, got int; pass a module"):
+    with pytest.raises(TypeError, match="model must be callable, got int 3; pass a module"):
         ExpectationOverTransformation(3)
     with pytest.raises(ValueError, match="forwards must be a whole number >= 2, got 1"):
         is_randomised(small_model(), batch()[0], forwards=1)

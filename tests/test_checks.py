@@ -12,11 +12,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from robinfo.checks import (
+    check_callable,
     check_count,
     check_evaluation_mode,
     check_images,
     check_labels,
+    check_logits,
+    check_prediction,
     check_real,
+    check_seed,
     evaluating,
     mode_dependent_layers,
 )
@@ -153,3 +157,26 @@ def test_evaluating_gives_every_mode_back(fails: bool) -> None:
     except KeyError:
         pass
     assert [m.training for m in model.modules()] == before
+
+
+@pytest.mark.parametrize(("call", "kind", "message"), [
+    (lambda: check_seed(-1), ValueError, "seed must be a whole number >= 0, got -1"),
+    (lambda: check_seed(2**63), ValueError, r"seed must be below 2\^63"),
+    (lambda: check_seed(None), TypeError, "seed must be a whole number, got NoneType"),
+    (lambda: check_real("0.1", "radius"), TypeError, "radius must be a number, got str '0.1'"),
+    (lambda: check_callable(3, "attack"), TypeError, "attack must be callable, got int 3"),
+    (lambda: check_evaluation_mode("resnet"), TypeError, "model must be callable, got str 'resnet'"),
+    (lambda: check_logits(torch.zeros(2, 3, dtype=torch.long)), TypeError, "logits must be a floating-point tensor, got torch.int64"),
+    (lambda: check_logits(torch.zeros(0, 3), "scores"), ValueError, "scores must have shape .N, K. with N >= 1 and K >= 2, got .0, 3."),
+    (lambda: check_prediction(torch.zeros(2, 3), torch.tensor([0, 1, 2])), ValueError, "labels must have shape .2."),
+    (lambda: check_prediction(torch.zeros(2, 3), torch.tensor([0, -1])), ValueError, "labels must lie in 0..2, got -1..0"),
+    (lambda: check_labels(torch.zeros(0, dtype=torch.long)), ValueError, "labels must have shape .N."),
+])
+def test_shared_checks_refuse(call: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_labels_are_not_read_where_that_would_wait_for_the_device() -> None:
+    assert check_labels(torch.tensor([7, -7]), 2, 3, values=False).tolist() == [7, -7]
+    assert check_seed(None, optional=True) is None and check_prediction(torch.zeros(1, 2), torch.tensor([1], dtype=torch.uint8)).dtype == torch.int64

@@ -22,6 +22,7 @@ from torchvision.transforms import functional as reference
 
 from robinfo import data
 from robinfo.data import ImageDataset, MissingDataset, UnusableCache
+from robinfo.sealed import is_sealed
 
 DIGITS = data.load("digits")
 KEYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -320,6 +321,27 @@ def test_truncated_file_is_refused_then_rebuilt(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(torchvision.datasets, "MNIST", fake())
     with pytest.warns(UserWarning, match="truncated .* rebuilt from torchvision"):
         assert len(data.load("mnist", root=tmp_path).train_images) == 20
+
+
+def test_every_byte_of_the_header_is_guarded(tmp_path: Path) -> None:
+    path = data.save(ImageDataset("mnist", **parts(), classes=tuple(map(str, range(10)))), tmp_path / "mnist.safetensors")
+    whole = path.read_bytes()
+    assert is_sealed(path) and data.read(path).num_classes == 10
+    for place in range(8 + int.from_bytes(whole[:8], "little")):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1:])
+        with pytest.raises(UnusableCache, match="mnist.safetensors"):
+            data.read(path)
+
+
+def test_a_file_without_a_seal_is_judged_by_its_contents(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file(parts(), path, {"classes": '["' + '", "'.join("0123456789") + '"]'})
+    assert not is_sealed(path) and data.read(path).num_classes == 10
+
+
+def test_large_labels_cost_no_memory() -> None:
+    labels = torch.tensor([0, 1, 0, 1])
+    assert torch.equal(data.stratified_order(10**15 * labels, 3), data.stratified_order(labels, 3))
 
 
 def test_a_changed_byte_is_noticed_in_our_own_cache(tmp_path: Path, offline: None) -> None:

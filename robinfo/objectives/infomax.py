@@ -55,7 +55,7 @@ class PairScores(nn.Module):
         seen = images if self.gradient == "full" else images.detach()
         return self.critic(seen, features) if self.across == "local" else gathered(self.critic(seen, gathered(features)))
 
-# %% ../../nbs/methods/objectives_infomax.ipynb #f813f24e
+# %% ../../nbs/methods/objectives_infomax.ipynb #71937889
 ESTIMATORS = ("dv", "nwj", "js", "nce")
 
 
@@ -155,6 +155,10 @@ class InfoMax(Objective):
         if self.estimator not in ESTIMATORS or self.gradient not in ("full", "published"):
             raise ValueError(f"expected an estimator of {', '.join(ESTIMATORS)} and gradient 'full' or 'published', "
                              f"got {self.estimator!r} and {self.gradient!r}; choose from these")
+        if self.negatives not in ("others", "all"):
+            raise ValueError(f"negatives must be 'others' or 'all', got {self.negatives!r}; choose one of them")
+        if self.step_size is not None:
+            check_real(self.step_size, "step_size", strict=True)
         if self.across not in ("gathered", "local"):
             raise ValueError(f"across must be 'gathered' or 'local', got {self.across!r}; choose one of them")
         check_count(self.steps, "steps")

@@ -21,11 +21,44 @@ _LOG2_TAIL = 2.3190468138462996e-17  # ... and what it lacks: log 2 = _LOG2 + _L
 _NEWTON_STEPS = 8  # four reach 1e-14, five the last digit
 
 # %% auto #0
-__all__ = ['CLAIMS', 'check_numbers', 'check_interval', 'float_or_array', 'check_probabilities', 'kl_divergence', 'entropy',
-           'mutual_information', 'conditional_mutual_information', 'binary_entropy', 'binary_entropy_derivative',
-           'binary_entropy_deficit', 'binary_entropy_inverse']
+__all__ = ['CLAIMS', 'check_array', 'check_numbers', 'check_interval', 'float_or_array', 'check_probabilities', 'kl_divergence',
+           'entropy', 'mutual_information', 'conditional_mutual_information', 'binary_entropy',
+           'binary_entropy_derivative', 'binary_entropy_deficit', 'binary_entropy_inverse']
 
-# %% ../../nbs/theory/01_information.ipynb #5711959c
+# %% ../../nbs/theory/01_information.ipynb #4f81aabb
+def check_array(values: ArrayLike, *, name: str) -> NDArray[Any]:
+    """The values as an array of whatever type they have, once their rows are known to have one length.
+
+    Parameters
+    ----------
+    values : number or nested sequence or array of any shape.
+    name : what the error message calls the argument.
+
+    Returns
+    -------
+    array of the shape of `values`.
+
+    Raises
+    ------
+    ValueError : rows of different lengths.
+
+    References
+    ----------
+    Theory notebook 1.
+
+    Examples
+    --------
+    >>> check_array([[True], [True, False]], name="reach")
+    Traceback (most recent call last):
+        ...
+    ValueError: reach must be an array, got rows of different lengths; pad them or pass them one by one
+    """
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} must be an array, got rows of different lengths; pad them or pass them one by one") from None
+
+
 def check_numbers(values: ArrayLike, *, name: str) -> NDArray[np.float64]:
     """The values as a new float64 array, once they are known to be real numbers; NaN and infinity pass.
 
@@ -54,10 +87,7 @@ def check_numbers(values: ArrayLike, *, name: str) -> NDArray[np.float64]:
         ...
     TypeError: p must be real numbers, got dtype <U3; convert them to float first
     """
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise ValueError(f"{name} must be an array, got rows of different lengths; pad them or pass them one by one") from None
+    array = check_array(values, name=name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}; convert them to float first")
     return array.astype(np.float64)
