@@ -367,6 +367,7 @@ def run_one(name: str, profile: str, values: Mapping[str, Any], run_dir: str, *,
     command += [part for key, value in values.items() for part in ("-p", f"{key}={json.dumps(value)}")]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
     environment |= {"ROBINFO_EXPERIMENTS": folder} if folder else {}
+    environment.pop("MALLOC_TRIM_THRESHOLD_", None)  # Dask's setting for its workers makes a training fault its memory in again and again
     start, log = time.monotonic(), Path(run_dir) / _LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     while True:
