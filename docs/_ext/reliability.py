@@ -24,11 +24,24 @@ _NONE = """No trial is recorded yet: `pytest tests/test_reliability.py tests/tes
 """
 
 
+_ORDER = ("kills", "worker", "two-processes", "bad-ends", "damage", "full-disk", "read-only", "bad-input", "bad-commands", "hostile", "determinism", "soak")
+
+
+def _place(entry: dict[str, Any]) -> tuple[int, str]:
+    """Processes first, then disks, inputs, and what must not change."""
+    return (_ORDER.index(entry["name"]) if entry["name"] in _ORDER else len(_ORDER), entry["name"])
+
+
+def _name(node: str) -> str:
+    """A test in words: its name, or its file where it is a script."""
+    return node.rpartition("::")[2].removeprefix("test_").replace("_", " ").split("[")[0] if "::" in node else f"`{node}`"
+
+
 def page(found: list[dict[str, Any]]) -> str:
     """The page for some recorded trials."""
     if not found:
         return f"{_INTRODUCTION}\n{_NONE}"
-    lines = [[entry["test"], str(entry["n"]), entry["target"], entry["figure"], f"`{entry['by'].rpartition('::')[2]}`"] for entry in found]
+    lines = [[entry["test"], f"{entry['n']:,}", entry["target"], entry["figure"], _name(entry["by"])] for entry in sorted(found, key=_place)]
     where = sorted({f"{entry['provenance']['platform']}, Python {entry['provenance']['versions']['python']}, torch {entry['provenance']['versions']['torch']}"
                     for entry in found})
     table = markdown_table(["trial", "n", "to reach", "found", "by the test"], lines)
