@@ -358,7 +358,7 @@ def test_metrics_round_trip_with_provenance(tmp_path: Path) -> None:
     given = row(paper=cell, interval=[30.1, 31.9], seeds=[0, 1])
     path = record.write_metrics(tmp_path / "run", "table", "paper", {"epochs": 3, "run_dir": "/x"}, [given], started=time.time())
     stored = json.loads(path.read_text())
-    assert set(stored) == {"experiment", "profile", "parameters", "provenance", "rows"}
+    assert set(stored) == {"experiment", "profile", "parameters", "provenance", "rows", "seal", "sealed"}
     assert set(stored["rows"][0]) == {"metric", "value", "unit", "n", "interval", "dataset", "model", "method", "attack",
                                       "threat", "seeds", "paper", "verdict", "settings"}
     assert stored["rows"][0]["paper"] == {"paper": "Zhu2020", "table": "1", "mean": 31.52, "std": 0.31,

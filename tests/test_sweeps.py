@@ -17,7 +17,7 @@ from test_experiments import toy, wait_for  # noqa: F401  (toy is a fixture)
 
 from robinfo.cli import main
 from robinfo.experiments import UsageError, plan_sweep, run, sweep
-from robinfo.experiments.record import read_metrics
+from robinfo.experiments.record import read_metrics, write_json
 from robinfo.experiments.sweeps import read_grid
 
 distributed = pytest.importorskip("distributed")
@@ -97,10 +97,19 @@ def test_the_dry_run_says_what_is_finished_and_what_the_rest_costs(tmp_path: Pat
     folder = run("toy", seed=1)
     stored = json.loads((folder / "metrics.json").read_text())
     stored["provenance"]["seconds"] = 240.0
-    (folder / "metrics.json").write_text(json.dumps(stored))
+    write_json(folder / "metrics.json", stored, sealed=True)
     assert main(["sweep", str(tmp_path / "grid.yaml"), "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "finished  toy (smoke, seed=1)" in said and "3 runs, 1 finished, 2 missing: about 4 min on 2 workers" in said
+
+
+def test_a_run_with_damaged_numbers_is_done_again(tmp_path: Path, capfd: Any) -> None:
+    folder = run("toy", seed=1)
+    damaged = (folder / "metrics.json").read_text().replace("51.0", "91.0")
+    (folder / "metrics.json").write_text(damaged)
+    plan = plan_sweep({"experiment": "toy", "seeds": [1]})
+    assert len(plan.missing) == 1 and "does not match its checksum" in capfd.readouterr().err
+    assert run("toy", seed=1) == folder and read_metrics(folder).rows[0].value == 51.0
 
 
 # --- running ------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from robinfo.experiments.record import checkout, code_hash, results_root, write_json, write_text
+from robinfo.experiments.record import checkout, code_hash, read_metrics, results_root, write_json, write_text
 
 __all__ = [
     "Experiment",
@@ -556,9 +556,16 @@ class RunPlan:
 
     @property
     def finished(self) -> bool:
-        """Whether this very run is on disk, complete."""
+        """Whether this very run is on disk, complete; one whose numbers are damaged is not, and says so."""
         complete = (self.run_dir / _NOTEBOOK).is_file() and (self.run_dir / "metrics.json").is_file()
-        return complete and not self.partial.exists()
+        if not complete or self.partial.exists():
+            return False
+        try:
+            read_metrics(self.run_dir)
+        except ValueError as error:
+            _say(f"not finished, since its numbers cannot be used: {error}")
+            return False
+        return True
 
 
 def run_id(name: str, profile: str, values: Mapping[str, Any]) -> str:

@@ -124,7 +124,8 @@ def write_json(path: Path, content: Any, *, sealed: bool = False) -> None:
     >>> write_json(target, {"x": 1}); target.read_text()
     '{\\n "x": 1\\n}\\n'
     """
-    whole = {"seal": BLANK, **content, "sealed": True} if sealed else content
+    marks = {"seal": BLANK, "sealed": True}
+    whole = {"seal": BLANK, **{k: v for k, v in content.items() if k not in marks}, "sealed": True} if sealed else content
     write_text(path, json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n", sealed=sealed)
 
 

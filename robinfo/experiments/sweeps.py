@@ -297,7 +297,10 @@ def _recorded_seconds(root: Path) -> Mapping[str, float | None]:
     """Median duration of the recorded runs, by experiment and profile."""
     times: dict[str, list[float]] = {}
     for file in root.glob("*/*/metrics.json"):
-        metrics = read_metrics(file)
+        try:
+            metrics = read_metrics(file)
+        except ValueError:  # a damaged file says nothing about costs; `robinfo report` names it
+            continue
         if seconds := metrics.provenance.get("seconds"):
             times.setdefault(f"{metrics.experiment} {metrics.profile}", []).append(float(seconds))
     return _Seconds({kind: statistics.median(values) for kind, values in times.items()})
