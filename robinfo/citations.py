@@ -114,6 +114,7 @@ class Entry:
         True
         """
         def anchor(text: str, link: str) -> str:
+            """A link, escaped."""
             return f'<a href="{html.escape(link)}">{html.escape(text)}</a>'
 
         return self._line(lambda title: f"<em>{title}</em>", anchor, html.escape)

@@ -21,12 +21,11 @@ from torch import Tensor, nn
 from robinfo.checks import check_count, evaluating
 from robinfo.experiments.record import Row
 from robinfo.experiments.study import Setup, Study
-from robinfo.experiments.worst_case_mi import overall_verdict
+from robinfo.experiments.worst_case_mi import allowed, bound_row, overall_verdict
 from robinfo.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, finished
 from robinfo.objectives.infomax import ESTIMATORS, InfoMax, PairScores, estimate_information
 from robinfo.theory.confidence import mean_interval
 from robinfo.theory.divergences import information_bounds
-from robinfo.theory.fano import adversarial_accuracy_upper_bound
 from robinfo.theory.information import entropy, mutual_information
 from robinfo.theory.reach import representation_vulnerability
 from robinfo.training import History
@@ -188,7 +187,7 @@ class _Compared:
             Of "standard" and "robust". Any entry shows that the worst-case information was underestimated.
         """
         worst = self.information(key, "worst_case_mi")
-        bound = _allowed(self.study, sum(worst) / len(worst))
+        bound = allowed(self.study, sum(worst) / len(worst))
         found = {head: self.accuracy(key, head, "adversarial_accuracy") for head in _HEADS}
         return [head for head, values in found.items()
                 if sum(values) / len(values) - bound > 2 * _gap(values, [0.0] * len(values), _share_error(values, len(self.study.test[0])))[1]]
@@ -204,7 +203,7 @@ class _Compared:
     def _rows(self, key: Any, model: str, method: str) -> list[Row]:
         """Information and plug-in bound of one representation."""
         values = self.estimates[key]
-        return [*self.study.information_rows(values, model=model, method=method), _bound_row(self.study, values, model, method)]
+        return [*self.study.information_rows(values, model=model, method=method), bound_row(self.study, values, method, model)]
 
     def _head_rows(self, key: Any, kind: str, method: str) -> list[Row]:
         """Accuracies of the two heads above one representation."""
@@ -234,21 +233,6 @@ class _Compared:
         if 1 < count < 4:
             return f"{count} seeds: the spread between trainings is hardly known"
         return f"{count} seeds" if count > 1 else "one seed: the spread between trainings is not known"
-
-
-def _allowed(study: Study, information: float) -> float:
-    """The sharp form of Theorem 3.4 in per cent; a negative estimate counts as zero information."""
-    return 100 * float(adversarial_accuracy_upper_bound(max(information, 0.0), study.data.num_classes, form="sharp"))
-
-
-def _bound_row(study: Study, estimates: Sequence[VulnerabilityEstimate], model: str, method: str) -> Row:
-    """The adversarial accuracy that Theorem 3.4 allows at the mean estimate, its interval carried through."""
-    values = [e.worst_case_mi for e in estimates]
-    interval = mean_interval(values) or estimates[0].worst_case_interval
-    ends = None if interval is None else (_allowed(study, interval[0]), _allowed(study, interval[1]))
-    return Row(metric="accuracy_upper_bound_plug_in", value=_allowed(study, sum(values) / len(values)), unit="%", interval=ends,
-               n=estimates[0].batches, dataset=study.setup.dataset, model=model, method=method, threat=str(study.setup.threat),
-               seeds=tuple(study.setup.seeds), settings=study.setup.reduced())
 
 
 def _heads(study: Study, encoder: nn.Module, seed: int, kind: str, name: str) -> dict[str, dict[str, int]]:
@@ -479,7 +463,7 @@ def plot_beta_curve(result: BetaCurve) -> Any:
             errors = [2 * _accuracy_error(result, b, head, metric) for b in result.betas]
             right.errorbar(result.betas, means, yerr=errors, color=colour, linestyle=style, marker="o", markersize=4, capsize=2,
                            label=f"{metric.split('_')[0]}, {head} head")
-    bound = [_allowed(result.study, float(np.mean(result.information(b, "worst_case_mi")))) for b in result.betas]
+    bound = [allowed(result.study, float(np.mean(result.information(b, "worst_case_mi")))) for b in result.betas]
     right.plot(result.betas, bound, color=RED, linestyle="--", linewidth=1, label="bound on adversarial\n(plug-in, Theorem 3.4)")
     beaten = [head for head in _HEADS if result.better(head, result.betas[-1])]
     right.set(xlabel="weight β of the worst case in training", ylim=(-3, 103), xticks=result.betas,
