@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from trials import record_trial
 
 EXAMPLES = 300
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())["cases"]
@@ -33,17 +34,10 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def reliability(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Record what a reliability test found; written to results/reliability/ where `--record` asks for it, for the site."""
-    def record(name: str, *, test: str, figure: str, target: str, n: int) -> None:
-        """One line of the table: what was done, what came out, what was wanted, how many trials."""
-        if not request.config.getoption("--record"):
-            return
-        from robinfo.experiments.record import provenance, write_json
-
-        folder = Path(__file__).parents[1] / "results" / "reliability"  # also where a test has a results folder of its own
-        folder.mkdir(parents=True, exist_ok=True)
-        where = {key: value for key, value in provenance(device="cpu").items() if key in ("code", "device", "cpus", "platform", "versions", "started")}
-        write_json(folder / f"{name}.json", {"name": name, "test": test, "figure": figure, "target": target, "n": n,
-                                             "by": request.node.nodeid, "provenance": where})
+    def record(name: str, **found: Any) -> None:
+        """As `trials.record_trial`, by this test."""
+        if request.config.getoption("--record"):
+            record_trial(name, by=request.node.nodeid, **found)
 
     return record
 

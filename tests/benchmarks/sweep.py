@@ -12,7 +12,10 @@ import time
 from pathlib import Path
 
 from robinfo.experiments import sweep
-from robinfo.experiments.record import provenance, read_metrics, results_root, write_json
+from robinfo.experiments.record import read_metrics
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from trials import record_trial
 
 RUNS, WORKERS, TARGET = 8, 2, 0.65
 
@@ -51,12 +54,8 @@ def main() -> None:
     text = f"{quick:.0f} s on {WORKERS} workers, {slow:.0f} s one after another: {quick / slow:.3f} of the time; results {'equal' if equal else 'DIFFER'}"
     print(text)
     if "--record" in sys.argv:
-        where = {key: value for key, value in provenance(device="cpu").items() if key in ("code", "device", "cpus", "platform", "versions", "started")}
-        target = results_root() / "reliability"
-        target.mkdir(parents=True, exist_ok=True)
-        write_json(target / "sweep-speed.json", {"name": "sweep-speed", "test": f"a sweep of {RUNS} digits runs on {WORKERS} local workers, one thread each",
-                                                 "n": RUNS, "target": f"at most {TARGET} of the time one after another, results equal", "figure": text,
-                                                 "by": "tests/benchmarks/sweep.py", "provenance": where})
+        record_trial("sweep-speed", test=f"a sweep of {RUNS} digits runs on {WORKERS} local workers, one thread each", n=RUNS,
+                     target=f"at most {TARGET} of the time one after another, results equal", figure=text, by="tests/benchmarks/sweep.py")
     if not equal or quick > TARGET * slow:
         raise SystemExit(1)
 
